@@ -1,0 +1,1 @@
+//! Topics as partitioned logs behind Kafka's protocol.

@@ -1,0 +1,1 @@
+//! The cluster's decisions (pure) and the store, service and leadership around them.

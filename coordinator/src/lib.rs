@@ -1,0 +1,1 @@
+//! Consumer groups and transactions as shards of replicated logs.

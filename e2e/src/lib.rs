@@ -1,0 +1,1 @@
+//! Tests and benchmarks over public surfaces only, and the layering test.

@@ -1,0 +1,245 @@
+//! The image itself. Cheap to clone and share: persistent maps of `Arc`s, readers never lock.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use imbl::OrdMap;
+
+use crate::metadata::{Change, MetadataUpdate};
+use crate::types::{
+    BrokerEpoch, CoordinatorEpoch, LeaderEpoch, NodeId, PartitionEpoch, PartitionIndex, ProducerId, Revision, ShardId,
+    TopicId,
+};
+
+/// The cluster's identity.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ClusterInfo {
+    /// Kafka's cluster id (22 characters of base64url).
+    pub cluster_id: String,
+    /// Raised by `controller restore`; images never go back in (generation, revision).
+    pub generation: i64,
+    /// Version of the store's layout.
+    pub format_version: i32,
+}
+
+/// What a node is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum NodeRole {
+    /// Stores partitions and speaks Kafka.
+    Broker,
+    /// Runs groups and transactions.
+    Coordinator,
+}
+
+/// An address that a node listens on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Endpoint {
+    /// Listener name (`PLAINTEXT`, ...), or `GRPC` for traffic between our processes.
+    pub name: String,
+    /// Host as advertised; for in-process nodes a name of the in-memory transport.
+    pub host: String,
+    /// Port.
+    pub port: u16,
+}
+
+/// Written once per incarnation; its revision is the node's epoch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodeRegistration {
+    /// Broker or coordinator.
+    pub role: NodeRole,
+    /// A process start.
+    pub incarnation: uuid::Uuid,
+    /// The data directory's random id (zero for coordinators, which have none).
+    pub directory_id: uuid::Uuid,
+    /// Where it can be reached.
+    pub endpoints: Vec<Endpoint>,
+    /// Failure domain (`broker.rack`).
+    pub rack: Option<String>,
+    /// Kafka API ranges it serves: (api key, lowest, highest version).
+    pub api_ranges: Vec<(i16, i16, i16)>,
+}
+
+/// Where a node stands in its life.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum NodeState {
+    /// Serves.
+    Active,
+    /// Serves, gets nothing new.
+    Cordoned,
+    /// Serves, is being emptied.
+    Draining,
+    /// Being fenced: what it led moves away.
+    Fencing,
+    /// Leads nothing, is in no ISR but as last member. Every registration starts here.
+    #[default]
+    Fenced,
+}
+
+/// A registered node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Node {
+    /// `node.id`
+    pub id: NodeId,
+    /// Revision of the registration.
+    pub epoch: BrokerEpoch,
+    /// What it said of itself.
+    pub registration: NodeRegistration,
+    /// Its state.
+    pub state: NodeState,
+}
+
+/// A topic.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Topic {
+    /// Name.
+    pub name: Arc<str>,
+    /// Identity.
+    pub id: TopicId,
+    /// Set configs.
+    pub configs: Arc<BTreeMap<String, String>>,
+    /// Its partitions, by index; every one of `0..len` exists.
+    pub partitions: Vec<Arc<Partition>>,
+}
+
+/// A partition as the controller decided it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Partition {
+    /// All replicas, preferred leader first.
+    pub replicas: Vec<NodeId>,
+    /// Joining by a reassignment.
+    pub adding: Vec<NodeId>,
+    /// Leaving by a reassignment.
+    pub removing: Vec<NodeId>,
+    /// In-sync replicas.
+    pub isr: Vec<NodeId>,
+    /// Eligible leader replicas (KIP-966).
+    pub elr: Vec<NodeId>,
+    /// The last known leader while there is none.
+    pub last_known_leader: Option<NodeId>,
+    /// Replicas on failed disks.
+    pub offline_replicas: Vec<NodeId>,
+    /// The leader; `None` = offline.
+    pub leader: Option<NodeId>,
+    /// +1 per election.
+    pub leader_epoch: LeaderEpoch,
+    /// Revision of this key; set by `apply`.
+    pub epoch: PartitionEpoch,
+}
+
+/// Who runs a shard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ShardAssignment {
+    /// The coordinator; `None` while none lives.
+    pub owner: Option<NodeId>,
+    /// +1 per assignment.
+    pub epoch: CoordinatorEpoch,
+}
+
+/// What a dynamic config belongs to (topic configs live in the topic's own key).
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ConfigResource {
+    /// All brokers (`<default>`).
+    ClusterDefault,
+    /// One broker.
+    Broker(NodeId),
+    /// A consumer group.
+    Group(String),
+}
+
+/// The cluster at one revision.
+#[derive(Clone, Debug, Default)]
+pub struct MetadataImage {
+    /// Revision of the last update applied.
+    pub revision: Revision,
+    /// Identity.
+    pub cluster: ClusterInfo,
+    /// Nodes by id (brokers and coordinators share the id space).
+    pub nodes: OrdMap<NodeId, Arc<Node>>,
+    topics_by_id: OrdMap<TopicId, Arc<Topic>>,
+    topic_ids: OrdMap<Arc<str>, TopicId>,
+    /// Shards by id.
+    pub shards: OrdMap<ShardId, ShardAssignment>,
+    /// Dynamic configs.
+    pub configs: OrdMap<ConfigResource, Arc<BTreeMap<String, String>>>,
+    /// First producer id that was not handed out.
+    pub next_producer_id: ProducerId,
+}
+
+impl MetadataImage {
+    /// The topic with this name.
+    #[must_use]
+    pub fn topic(&self, name: &str) -> Option<&Arc<Topic>> {
+        self.topic_ids.get(name).and_then(|id| self.topics_by_id.get(id))
+    }
+
+    /// The topic with this identity.
+    #[must_use]
+    pub fn topic_by_id(&self, id: TopicId) -> Option<&Arc<Topic>> {
+        self.topics_by_id.get(&id)
+    }
+
+    /// All topics, by name.
+    pub fn topics(&self) -> impl Iterator<Item = &Arc<Topic>> {
+        self.topic_ids.values().filter_map(|id| self.topics_by_id.get(id))
+    }
+
+    /// Number of topics.
+    #[must_use]
+    pub fn topic_count(&self) -> usize {
+        self.topic_ids.len()
+    }
+
+    /// One partition of a topic that exists.
+    #[must_use]
+    pub fn partition(&self, topic: TopicId, partition: PartitionIndex) -> Option<&Arc<Partition>> {
+        let index = usize::try_from(partition.get()).ok()?;
+        self.topics_by_id.get(&topic)?.partitions.get(index)
+    }
+
+    /// All registered brokers, by id.
+    pub fn brokers(&self) -> impl Iterator<Item = &Arc<Node>> {
+        self.nodes.values().filter(|node| node.registration.role == NodeRole::Broker)
+    }
+
+    /// Brokers that are not fenced: those that clients are told of.
+    pub fn live_brokers(&self) -> impl Iterator<Item = &Arc<Node>> {
+        self.brokers().filter(|node| node.is_live())
+    }
+
+    /// Coordinators that are not fenced.
+    pub fn live_coordinators(&self) -> impl Iterator<Item = &Arc<Node>> {
+        self.nodes.values().filter(|node| node.registration.role == NodeRole::Coordinator && node.is_live())
+    }
+
+    /// The image one update later. An update at or below the image's revision changes nothing: images never go back.
+    #[must_use]
+    pub fn apply(&self, update: &MetadataUpdate) -> Self {
+        let mut next = self.clone();
+        if update.revision <= self.revision {
+            return next;
+        }
+        next.revision = update.revision;
+        for change in &update.changes {
+            next.apply_change(update.revision, change);
+        }
+        next
+    }
+
+    fn apply_change(&mut self, revision: Revision, change: &Change) {
+        let _ = (revision, change);
+    }
+}
+
+impl Node {
+    /// True while the node may lead and be led to.
+    #[must_use]
+    pub fn is_live(&self) -> bool {
+        !matches!(self.state, NodeState::Fenced | NodeState::Fencing)
+    }
+
+    /// The endpoint of a listener.
+    #[must_use]
+    pub fn endpoint(&self, listener: &str) -> Option<&Endpoint> {
+        self.registration.endpoints.iter().find(|endpoint| endpoint.name == listener)
+    }
+}

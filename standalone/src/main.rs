@@ -1,0 +1,3 @@
+//! The binary `highwater`: composition only.
+
+fn main() {}

@@ -1,0 +1,54 @@
+# The commands of the README. Each sets up what it needs first.
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+HIGHWATER := target/release/highwater
+
+.PHONY: help run test lint unit e2e deny fuzz bench faults setup setup-test release
+
+help: ## This list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+setup: ## What building needs (a Rust toolchain by rustup, a C compiler)
+	@command -v cargo >/dev/null || { echo "cargo is missing: install Rust from https://rustup.rs" >&2; exit 1; }
+	@command -v cc >/dev/null || { echo "a C compiler is missing: install gcc (Debian: apt-get install build-essential)" >&2; exit 1; }
+
+setup-test: setup ## What the tests need on top: kcat, the Java, Python and Go clients
+	tools/setup
+
+release: setup
+	cargo build --release --locked -p highwater-standalone
+
+run: release ## Build and start Highwater on 127.0.0.1:9092, data in ./highwater-data
+	exec $(HIGHWATER)
+
+lint: setup ## Formatting and lints
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --locked -- -D warnings
+
+unit: setup ## Tests beside the code
+	cargo test --workspace --exclude highwater-e2e --locked
+
+e2e: setup-test release ## Real clients and faults against the real binary
+	cargo test -p highwater-e2e --locked -- --test-threads=1
+
+deny: setup ## Licences, advisories and banned crates
+	@command -v cargo-deny >/dev/null || cargo install --locked cargo-deny
+	cargo deny check bans licenses sources
+
+test: ## Install what the tests need and run all of them
+	tools/timed setup make --no-print-directory setup-test
+	tools/timed lint make --no-print-directory lint
+	tools/timed unit make --no-print-directory unit
+	tools/timed release make --no-print-directory release
+	tools/timed e2e make --no-print-directory e2e
+
+fuzz: setup ## Coverage-guided fuzzing of the decoders (nightly, cargo-fuzz); FUZZ_SECONDS a target
+	tools/fuzz
+
+bench: release ## The quick suite beside Apache Kafka
+	e2e/bench/bench --system kafka=e2e/bench/kafka-peer --system highwater=e2e/bench/highwater-peer --suite quick
+
+faults: setup-test release ## Long crash runs; ROUNDS a suite
+	HIGHWATER_CRASH_ROUNDS=$${ROUNDS:-200} cargo test -p highwater-e2e --test crash --locked -- --test-threads=1 --nocapture

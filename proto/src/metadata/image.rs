@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use imbl::OrdMap;
 
-use crate::metadata::{Change, MetadataUpdate};
+use crate::metadata::MetadataUpdate;
 use crate::types::{
     BrokerEpoch, CoordinatorEpoch, LeaderEpoch, NodeId, PartitionEpoch, PartitionIndex, ProducerId, Revision, ShardId,
     TopicId,
@@ -147,7 +147,7 @@ pub enum ConfigResource {
 }
 
 /// The cluster at one revision.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct MetadataImage {
     /// Revision of the last update applied.
     pub revision: Revision,
@@ -155,8 +155,12 @@ pub struct MetadataImage {
     pub cluster: ClusterInfo,
     /// Nodes by id (brokers and coordinators share the id space).
     pub nodes: OrdMap<NodeId, Arc<Node>>,
-    topics_by_id: OrdMap<TopicId, Arc<Topic>>,
-    topic_ids: OrdMap<Arc<str>, TopicId>,
+    pub(super) topics_by_id: OrdMap<TopicId, Arc<Topic>>,
+    pub(super) topic_ids: OrdMap<Arc<str>, TopicId>,
+    /// Partition keys that exist for nobody: without a topic key, or at or above its count (design section 3).
+    pub(super) orphans: OrdMap<(TopicId, PartitionIndex), Arc<Partition>>,
+    /// Declared counts of topics of which not every partition key is there. Empty in a healthy cluster.
+    pub(super) incomplete: OrdMap<TopicId, i32>,
     /// Shards by id.
     pub shards: OrdMap<ShardId, ShardAssignment>,
     /// Dynamic configs.
@@ -198,7 +202,9 @@ impl MetadataImage {
 
     /// All registered brokers, by id.
     pub fn brokers(&self) -> impl Iterator<Item = &Arc<Node>> {
-        self.nodes.values().filter(|node| node.registration.role == NodeRole::Broker)
+        self.nodes
+            .values()
+            .filter(|node| node.registration.role == NodeRole::Broker)
     }
 
     /// Brokers that are not fenced: those that clients are told of.
@@ -208,7 +214,9 @@ impl MetadataImage {
 
     /// Coordinators that are not fenced.
     pub fn live_coordinators(&self) -> impl Iterator<Item = &Arc<Node>> {
-        self.nodes.values().filter(|node| node.registration.role == NodeRole::Coordinator && node.is_live())
+        self.nodes
+            .values()
+            .filter(|node| node.registration.role == NodeRole::Coordinator && node.is_live())
     }
 
     /// The image one update later. An update at or below the image's revision changes nothing: images never go back.
@@ -225,8 +233,63 @@ impl MetadataImage {
         next
     }
 
-    fn apply_change(&mut self, revision: Revision, change: &Change) {
-        let _ = (revision, change);
+    /// Partition keys that exist for nobody: the topic key is not put yet, or is gone, or its count is lower.
+    pub fn orphan_partitions(&self) -> impl Iterator<Item = (TopicId, PartitionIndex, &Arc<Partition>)> {
+        self.orphans
+            .iter()
+            .map(|((topic, index), partition)| (*topic, *index, partition))
+    }
+
+    /// The partition count of a topic's key. It is higher than the number of partitions of the topic only while
+    /// partition keys are missing.
+    #[must_use]
+    pub fn declared_partition_count(&self, topic: TopicId) -> Option<i32> {
+        let visible = self.topics_by_id.get(&topic)?.partitions.len();
+        Some(
+            self.incomplete
+                .get(&topic)
+                .copied()
+                .unwrap_or(i32::try_from(visible).unwrap_or(i32::MAX)),
+        )
+    }
+
+    /// The node with this id.
+    #[must_use]
+    pub fn node(&self, id: NodeId) -> Option<&Arc<Node>> {
+        self.nodes.get(&id)
+    }
+
+    /// The broker with this id, if it is not fenced.
+    #[must_use]
+    pub fn live_broker(&self, id: NodeId) -> Option<&Arc<Node>> {
+        self.nodes
+            .get(&id)
+            .filter(|node| node.registration.role == NodeRole::Broker && node.is_live())
+    }
+
+    /// The dynamic configs of a resource, if any are set.
+    #[must_use]
+    pub fn config(&self, resource: &ConfigResource) -> Option<&Arc<BTreeMap<String, String>>> {
+        self.configs.get(resource)
+    }
+
+    /// Number of partitions that exist.
+    #[must_use]
+    pub fn partition_count(&self) -> usize {
+        self.topics_by_id.values().map(|topic| topic.partitions.len()).sum()
+    }
+}
+
+impl Topic {
+    /// One partition.
+    #[must_use]
+    pub fn partition(&self, index: PartitionIndex) -> Option<&Arc<Partition>> {
+        self.partitions.get(usize::try_from(index.get()).ok()?)
+    }
+
+    /// The partitions with their indexes.
+    pub fn indexed_partitions(&self) -> impl Iterator<Item = (PartitionIndex, &Arc<Partition>)> {
+        (0..).map(PartitionIndex).zip(&self.partitions)
     }
 }
 
@@ -240,6 +303,9 @@ impl Node {
     /// The endpoint of a listener.
     #[must_use]
     pub fn endpoint(&self, listener: &str) -> Option<&Endpoint> {
-        self.registration.endpoints.iter().find(|endpoint| endpoint.name == listener)
+        self.registration
+            .endpoints
+            .iter()
+            .find(|endpoint| endpoint.name == listener)
     }
 }

@@ -1,0 +1,540 @@
+//! To and from the gRPC form of metadata. What comes from a socket or a disk is checked here: beyond this file
+//! every id, index and enum is valid.
+
+use std::collections::{BTreeMap, HashMap};
+use std::mem;
+
+use bytes::Bytes;
+use uuid::Uuid;
+
+use crate::grpc;
+use crate::metadata::{
+    Change, ClusterInfo, ConfigResource, Endpoint, MetadataSnapshot, MetadataUpdate, NodeRegistration, NodeRole,
+    NodeState, Partition, ShardAssignment, SnapshotEntry,
+};
+use crate::types::{
+    CoordinatorEpoch, LeaderEpoch, NodeId, PartitionEpoch, PartitionIndex, ProducerId, Revision, ShardId, ShardKind,
+    TopicId,
+};
+
+/// Changes in one message of a snapshot: keeps a message far below the frame limit (a partition is about 100 bytes).
+pub const SNAPSHOT_CHUNK_CHANGES: usize = 2_000;
+/// Changes that a snapshot may have before its receiver gives up: ten times the largest cluster of the design.
+pub const SNAPSHOT_MAX_CHANGES: usize = 16_000_000;
+
+/// A message that no process of ours would send.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ConvertError {
+    /// A field without which the message means nothing is absent.
+    #[error("field {0} is missing")]
+    Missing(&'static str),
+    /// A field is outside of its range.
+    #[error("field {0} is out of range")]
+    OutOfRange(&'static str),
+    /// An id that is not 16 bytes.
+    #[error("field {0} is not an id of 16 bytes")]
+    NotAnId(&'static str),
+    /// A snapshot that never ends.
+    #[error("a snapshot of more than {SNAPSHOT_MAX_CHANGES} changes")]
+    SnapshotTooLarge,
+    /// A delta between the parts of a snapshot, or parts of two snapshots.
+    #[error("a snapshot was interrupted by another message")]
+    SnapshotInterrupted,
+}
+
+/// An id of 16 bytes from the wire.
+///
+/// # Errors
+/// If it has another length; `field` names it.
+pub fn uuid(bytes: &[u8], field: &'static str) -> Result<Uuid, ConvertError> {
+    Uuid::from_slice(bytes).map_err(|_| ConvertError::NotAnId(field))
+}
+
+/// A topic id from the wire.
+///
+/// # Errors
+/// If it is not 16 bytes.
+pub fn topic_id(bytes: &[u8]) -> Result<TopicId, ConvertError> {
+    uuid(bytes, "topic_id").map(TopicId)
+}
+
+/// An id as the wire carries it.
+#[must_use]
+pub fn uuid_bytes(id: Uuid) -> Bytes {
+    Bytes::copy_from_slice(id.as_bytes())
+}
+
+/// A partition index from the wire.
+///
+/// # Errors
+/// If it is negative.
+pub fn partition_index(index: i32) -> Result<PartitionIndex, ConvertError> {
+    if index < 0 {
+        Err(ConvertError::OutOfRange("partition"))
+    } else {
+        Ok(PartitionIndex(index))
+    }
+}
+
+fn present<T>(value: Option<T>, field: &'static str) -> Result<T, ConvertError> {
+    value.ok_or(ConvertError::Missing(field))
+}
+
+fn hash_map(values: &BTreeMap<String, String>) -> HashMap<String, String> {
+    values
+        .iter()
+        .map(|(name, value)| (name.clone(), value.clone()))
+        .collect()
+}
+
+impl From<&ClusterInfo> for grpc::ClusterInfo {
+    fn from(info: &ClusterInfo) -> Self {
+        Self {
+            cluster_id: info.cluster_id.clone(),
+            generation: info.generation,
+            format_version: info.format_version,
+        }
+    }
+}
+
+impl From<grpc::ClusterInfo> for ClusterInfo {
+    fn from(info: grpc::ClusterInfo) -> Self {
+        Self {
+            cluster_id: info.cluster_id,
+            generation: info.generation,
+            format_version: info.format_version,
+        }
+    }
+}
+
+impl From<&NodeRegistration> for grpc::NodeRegistration {
+    fn from(registration: &NodeRegistration) -> Self {
+        let role = match registration.role {
+            NodeRole::Broker => grpc::NodeRole::Broker,
+            NodeRole::Coordinator => grpc::NodeRole::Coordinator,
+        };
+        let endpoint = |endpoint: &Endpoint| grpc::Endpoint {
+            name: endpoint.name.clone(),
+            host: endpoint.host.clone(),
+            port: u32::from(endpoint.port),
+        };
+        let range = |&(api_key, min, max): &(i16, i16, i16)| grpc::ApiRange {
+            api_key: i32::from(api_key),
+            min_version: i32::from(min),
+            max_version: i32::from(max),
+        };
+        Self {
+            role: role.into(),
+            incarnation: uuid_bytes(registration.incarnation),
+            directory_id: uuid_bytes(registration.directory_id),
+            endpoints: registration.endpoints.iter().map(endpoint).collect(),
+            rack: registration.rack.clone(),
+            api_ranges: registration.api_ranges.iter().map(range).collect(),
+        }
+    }
+}
+
+impl TryFrom<grpc::NodeRegistration> for NodeRegistration {
+    type Error = ConvertError;
+
+    fn try_from(registration: grpc::NodeRegistration) -> Result<Self, ConvertError> {
+        let role = match registration.role() {
+            grpc::NodeRole::Broker => NodeRole::Broker,
+            grpc::NodeRole::Coordinator => NodeRole::Coordinator,
+            grpc::NodeRole::Unspecified => return Err(ConvertError::OutOfRange("role")),
+        };
+        let endpoint = |endpoint: grpc::Endpoint| {
+            let port = u16::try_from(endpoint.port).map_err(|_| ConvertError::OutOfRange("port"))?;
+            Ok(Endpoint {
+                name: endpoint.name,
+                host: endpoint.host,
+                port,
+            })
+        };
+        let short = |value: i32| i16::try_from(value).map_err(|_| ConvertError::OutOfRange("api_ranges"));
+        let range = |range: grpc::ApiRange| {
+            Ok((
+                short(range.api_key)?,
+                short(range.min_version)?,
+                short(range.max_version)?,
+            ))
+        };
+        Ok(Self {
+            role,
+            incarnation: uuid(&registration.incarnation, "incarnation")?,
+            directory_id: uuid(&registration.directory_id, "directory_id")?,
+            endpoints: registration
+                .endpoints
+                .into_iter()
+                .map(endpoint)
+                .collect::<Result<_, ConvertError>>()?,
+            rack: registration.rack,
+            api_ranges: registration
+                .api_ranges
+                .into_iter()
+                .map(range)
+                .collect::<Result<_, ConvertError>>()?,
+        })
+    }
+}
+
+impl From<NodeState> for grpc::NodeState {
+    fn from(state: NodeState) -> Self {
+        let kind = match state {
+            NodeState::Active => grpc::NodeStateKind::NodeStateActive,
+            NodeState::Cordoned => grpc::NodeStateKind::NodeStateCordoned,
+            NodeState::Draining => grpc::NodeStateKind::NodeStateDraining,
+            NodeState::Fencing => grpc::NodeStateKind::NodeStateFencing,
+            NodeState::Fenced => grpc::NodeStateKind::NodeStateFenced,
+        };
+        Self { kind: kind.into() }
+    }
+}
+
+impl TryFrom<grpc::NodeState> for NodeState {
+    type Error = ConvertError;
+
+    fn try_from(state: grpc::NodeState) -> Result<Self, ConvertError> {
+        match state.kind() {
+            grpc::NodeStateKind::NodeStateActive => Ok(Self::Active),
+            grpc::NodeStateKind::NodeStateCordoned => Ok(Self::Cordoned),
+            grpc::NodeStateKind::NodeStateDraining => Ok(Self::Draining),
+            grpc::NodeStateKind::NodeStateFencing => Ok(Self::Fencing),
+            grpc::NodeStateKind::NodeStateFenced => Ok(Self::Fenced),
+            grpc::NodeStateKind::NodeStateUnspecified => Err(ConvertError::OutOfRange("node state")),
+        }
+    }
+}
+
+impl From<&Partition> for grpc::Partition {
+    fn from(partition: &Partition) -> Self {
+        let ids = |nodes: &[NodeId]| nodes.iter().map(|node| node.get()).collect();
+        Self {
+            replicas: ids(&partition.replicas),
+            adding: ids(&partition.adding),
+            removing: ids(&partition.removing),
+            isr: ids(&partition.isr),
+            elr: ids(&partition.elr),
+            last_known_leader: partition.last_known_leader.map(NodeId::get),
+            offline_replicas: ids(&partition.offline_replicas),
+            leader: partition.leader.map(NodeId::get),
+            leader_epoch: partition.leader_epoch.get(),
+            epoch: partition.epoch.get(),
+        }
+    }
+}
+
+impl From<grpc::Partition> for Partition {
+    fn from(partition: grpc::Partition) -> Self {
+        let nodes = |ids: Vec<i32>| ids.into_iter().map(NodeId).collect();
+        Self {
+            replicas: nodes(partition.replicas),
+            adding: nodes(partition.adding),
+            removing: nodes(partition.removing),
+            isr: nodes(partition.isr),
+            elr: nodes(partition.elr),
+            last_known_leader: partition.last_known_leader.map(NodeId),
+            offline_replicas: nodes(partition.offline_replicas),
+            leader: partition.leader.map(NodeId),
+            leader_epoch: LeaderEpoch(partition.leader_epoch),
+            epoch: PartitionEpoch(partition.epoch),
+        }
+    }
+}
+
+impl From<ShardAssignment> for grpc::ShardAssignment {
+    fn from(assignment: ShardAssignment) -> Self {
+        Self {
+            owner: assignment.owner.map(NodeId::get),
+            epoch: assignment.epoch.get(),
+        }
+    }
+}
+
+impl From<grpc::ShardAssignment> for ShardAssignment {
+    fn from(assignment: grpc::ShardAssignment) -> Self {
+        Self {
+            owner: assignment.owner.map(NodeId),
+            epoch: CoordinatorEpoch(assignment.epoch),
+        }
+    }
+}
+
+impl From<ShardId> for grpc::ShardId {
+    fn from(id: ShardId) -> Self {
+        let kind = match id.kind {
+            ShardKind::Group => grpc::ShardKind::Group,
+            ShardKind::Transaction => grpc::ShardKind::Transaction,
+        };
+        Self {
+            kind: kind.into(),
+            index: id.index.get(),
+        }
+    }
+}
+
+impl TryFrom<grpc::ShardId> for ShardId {
+    type Error = ConvertError;
+
+    fn try_from(id: grpc::ShardId) -> Result<Self, ConvertError> {
+        let kind = match id.kind() {
+            grpc::ShardKind::Group => ShardKind::Group,
+            grpc::ShardKind::Transaction => ShardKind::Transaction,
+            grpc::ShardKind::Unspecified => return Err(ConvertError::OutOfRange("shard kind")),
+        };
+        Ok(Self {
+            kind,
+            index: partition_index(id.index)?,
+        })
+    }
+}
+
+impl From<&ConfigResource> for grpc::ConfigResource {
+    fn from(resource: &ConfigResource) -> Self {
+        let resource = match resource {
+            ConfigResource::ClusterDefault => grpc::config_resource::Resource::ClusterDefault(true),
+            ConfigResource::Broker(id) => grpc::config_resource::Resource::Broker(id.get()),
+            ConfigResource::Group(name) => grpc::config_resource::Resource::Group(name.clone()),
+        };
+        Self {
+            resource: Some(resource),
+        }
+    }
+}
+
+impl TryFrom<grpc::ConfigResource> for ConfigResource {
+    type Error = ConvertError;
+
+    fn try_from(resource: grpc::ConfigResource) -> Result<Self, ConvertError> {
+        Ok(match present(resource.resource, "config resource")? {
+            grpc::config_resource::Resource::ClusterDefault(_) => Self::ClusterDefault,
+            grpc::config_resource::Resource::Broker(id) => Self::Broker(NodeId(id)),
+            grpc::config_resource::Resource::Group(name) => Self::Group(name),
+        })
+    }
+}
+
+/// A change for the wire; `modified` is the revision of its key (0 in a delta, whose own revision counts).
+#[must_use]
+pub fn change_to_grpc(modified: Revision, change: &Change) -> grpc::Change {
+    use grpc::change::Change as Wire;
+    let wire = match change {
+        Change::PutCluster(info) => Wire::PutCluster(info.into()),
+        Change::PutNodeRegistration(id, registration) => {
+            let registration = Some(registration.into());
+            Wire::PutNodeRegistration(grpc::change::PutNodeRegistration {
+                id: id.get(),
+                registration,
+                epoch: modified.get(),
+            })
+        }
+        Change::PutNodeState(id, state) => Wire::PutNodeState(grpc::change::PutNodeState {
+            id: id.get(),
+            state: Some((*state).into()),
+        }),
+        Change::DeleteNode(id) => Wire::DeleteNode(id.get()),
+        Change::PutTopic {
+            name,
+            topic_id,
+            partition_count,
+            configs,
+        } => {
+            let topic_id = uuid_bytes(topic_id.0);
+            let topic = grpc::Topic {
+                topic_id,
+                partition_count: *partition_count,
+                configs: hash_map(configs),
+            };
+            Wire::PutTopic(grpc::change::PutTopic {
+                name: name.clone(),
+                topic: Some(topic),
+            })
+        }
+        Change::DeleteTopic { name, topic_id } => Wire::DeleteTopic(grpc::change::DeleteTopic {
+            name: name.clone(),
+            topic_id: uuid_bytes(topic_id.0),
+        }),
+        Change::PutPartition(topic, index, partition) => {
+            let partition = Some(grpc::Partition {
+                epoch: modified.get(),
+                ..partition.into()
+            });
+            let topic_id = uuid_bytes(topic.0);
+            Wire::PutPartition(grpc::change::PutPartition {
+                topic_id,
+                index: index.get(),
+                partition,
+            })
+        }
+        Change::DeletePartition(topic, index) => {
+            let topic_id = uuid_bytes(topic.0);
+            Wire::DeletePartition(grpc::change::DeletePartition {
+                topic_id,
+                index: index.get(),
+            })
+        }
+        Change::PutShard(id, assignment) => {
+            let assignment = Some((*assignment).into());
+            Wire::PutShard(grpc::change::PutShard {
+                id: Some((*id).into()),
+                assignment,
+            })
+        }
+        Change::DeleteShard(id) => Wire::DeleteShard((*id).into()),
+        Change::PutConfig(resource, values) => {
+            let values = Some(grpc::ConfigValues {
+                values: hash_map(values),
+            });
+            Wire::PutConfig(grpc::change::PutConfig {
+                resource: Some(resource.into()),
+                values,
+            })
+        }
+        Change::DeleteConfig(resource) => Wire::DeleteConfig(resource.into()),
+        Change::PutProducerIds(next) => Wire::PutProducerIds(grpc::ProducerIds { next: next.get() }),
+    };
+    grpc::Change { change: Some(wire) }
+}
+
+/// A change from the wire, with the revision of its key where the wire carries one (snapshots), else 0.
+///
+/// # Errors
+/// If a field is missing or out of range.
+pub fn change_from_grpc(change: grpc::Change) -> Result<(Revision, Change), ConvertError> {
+    use grpc::change::Change as Wire;
+    let mut modified = Revision(0);
+    let change = match present(change.change, "change")? {
+        Wire::PutCluster(info) => Change::PutCluster(info.into()),
+        Wire::PutNodeRegistration(put) => {
+            modified = Revision(put.epoch);
+            Change::PutNodeRegistration(NodeId(put.id), present(put.registration, "registration")?.try_into()?)
+        }
+        Wire::PutNodeState(put) => Change::PutNodeState(NodeId(put.id), present(put.state, "node state")?.try_into()?),
+        Wire::DeleteNode(id) => Change::DeleteNode(NodeId(id)),
+        Wire::PutTopic(put) => {
+            let topic = present(put.topic, "topic")?;
+            if topic.partition_count < 0 {
+                return Err(ConvertError::OutOfRange("partition_count"));
+            }
+            Change::PutTopic {
+                name: put.name,
+                topic_id: topic_id(&topic.topic_id)?,
+                partition_count: topic.partition_count,
+                configs: topic.configs.into_iter().collect(),
+            }
+        }
+        Wire::DeleteTopic(delete) => Change::DeleteTopic {
+            name: delete.name,
+            topic_id: topic_id(&delete.topic_id)?,
+        },
+        Wire::PutPartition(put) => {
+            let partition = present(put.partition, "partition")?;
+            modified = Revision(partition.epoch);
+            Change::PutPartition(topic_id(&put.topic_id)?, partition_index(put.index)?, partition.into())
+        }
+        Wire::DeletePartition(delete) => {
+            Change::DeletePartition(topic_id(&delete.topic_id)?, partition_index(delete.index)?)
+        }
+        Wire::PutShard(put) => {
+            let id = present(put.id, "shard")?.try_into()?;
+            Change::PutShard(id, present(put.assignment, "assignment")?.into())
+        }
+        Wire::DeleteShard(id) => Change::DeleteShard(id.try_into()?),
+        Wire::PutConfig(put) => {
+            let values = present(put.values, "values")?.values.into_iter().collect();
+            Change::PutConfig(present(put.resource, "config resource")?.try_into()?, values)
+        }
+        Wire::DeleteConfig(resource) => Change::DeleteConfig(resource.try_into()?),
+        Wire::PutProducerIds(ids) => Change::PutProducerIds(ProducerId(ids.next)),
+    };
+    Ok((modified, change))
+}
+
+/// A delta for the wire.
+#[must_use]
+pub fn update_to_grpc(update: &MetadataUpdate) -> grpc::MetadataUpdate {
+    grpc::MetadataUpdate {
+        snapshot: false,
+        revision: update.revision.get(),
+        changes: update
+            .changes
+            .iter()
+            .map(|change| change_to_grpc(Revision(0), change))
+            .collect(),
+        last: true,
+    }
+}
+
+/// A snapshot for the wire, in messages of at most [`SNAPSHOT_CHUNK_CHANGES`] changes.
+pub fn snapshot_to_grpc(snapshot: &MetadataSnapshot) -> impl Iterator<Item = grpc::MetadataUpdate> {
+    let revision = snapshot.revision.get();
+    let chunks = snapshot.entries.len().div_ceil(SNAPSHOT_CHUNK_CHANGES).max(1);
+    (0..chunks).map(move |chunk| {
+        let from = chunk * SNAPSHOT_CHUNK_CHANGES;
+        let to = (from + SNAPSHOT_CHUNK_CHANGES).min(snapshot.entries.len());
+        let changes = &snapshot.entries[from..to];
+        grpc::MetadataUpdate {
+            snapshot: true,
+            revision,
+            changes: changes
+                .iter()
+                .map(|entry| change_to_grpc(entry.modified, &entry.change))
+                .collect(),
+            last: chunk + 1 == chunks,
+        }
+    })
+}
+
+/// What a watcher received.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Received {
+    /// Replaces the image.
+    Snapshot(MetadataSnapshot),
+    /// Extends the image.
+    Update(MetadataUpdate),
+}
+
+/// Puts the messages of a `WatchMetadata` stream together; one per stream.
+#[derive(Debug, Default)]
+pub struct UpdateAssembler {
+    pending: MetadataSnapshot,
+    open: bool,
+}
+
+impl UpdateAssembler {
+    /// Takes the next message of the stream; answers when a delta or a whole snapshot is there.
+    ///
+    /// # Errors
+    /// If the message is not one that a controller sends: the stream is to be closed and opened again.
+    pub fn push(&mut self, message: grpc::MetadataUpdate) -> Result<Option<Received>, ConvertError> {
+        let revision = Revision(message.revision);
+        if !message.snapshot {
+            if self.open {
+                return Err(ConvertError::SnapshotInterrupted);
+            }
+            let changes = message
+                .changes
+                .into_iter()
+                .map(|change| change_from_grpc(change).map(|(_, change)| change));
+            let changes = changes.collect::<Result<_, _>>()?;
+            return Ok(Some(Received::Update(MetadataUpdate { revision, changes })));
+        }
+        if self.open && self.pending.revision != revision {
+            return Err(ConvertError::SnapshotInterrupted);
+        }
+        if self.pending.entries.len() + message.changes.len() > SNAPSHOT_MAX_CHANGES {
+            return Err(ConvertError::SnapshotTooLarge);
+        }
+        self.open = true;
+        self.pending.revision = revision;
+        for change in message.changes {
+            let (modified, change) = change_from_grpc(change)?;
+            self.pending.entries.push(SnapshotEntry { modified, change });
+        }
+        if !message.last {
+            return Ok(None);
+        }
+        self.open = false;
+        Ok(Some(Received::Snapshot(mem::take(&mut self.pending))))
+    }
+}

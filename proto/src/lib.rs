@@ -2,6 +2,7 @@
 //! configuration definitions and the metadata image. Depends on nothing of ours; does no IO.
 
 pub mod metadata;
+pub mod record;
 pub mod types;
 
 /// Generated gRPC messages, clients and servers. They do not cross module borders: shells convert them to and from

@@ -1,1 +1,5 @@
 //! How each process lives: configuration, telemetry, health, shutdown, the session with the controller.
+
+pub mod clock;
+pub mod shutdown;
+pub mod transport;

@@ -1,1 +1,14 @@
 //! Topics as partitioned logs behind Kafka's protocol.
+
+pub mod api;
+pub mod broker;
+mod connection;
+mod frame;
+mod listener;
+pub mod metrics;
+mod output;
+pub mod replica;
+pub mod reply;
+
+pub use broker::Broker;
+pub use connection::Client;

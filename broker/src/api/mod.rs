@@ -1,0 +1,192 @@
+//! The Kafka APIs that brokers serve, one file per API. [`serve!`] lists them; dispatch and the ApiVersions answer
+//! both come from that list, so that they cannot disagree.
+//!
+//! A new API: a file with a type that implements [`Api`] (or [`RawApi`]), and its line in the list.
+
+mod api_versions;
+
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use highwater_proto::kafka::{ApiKey, ByteStr, Message, Request, RequestHeader, RequestPrefix};
+
+use crate::broker::Broker;
+use crate::connection::Client;
+use crate::reply::{Answer, Pending, Reply};
+
+/// Lists the served APIs: `api` for those that implement [`Api`], `raw` for [`RawApi`]. The most frequent come first.
+macro_rules! serve {
+    ($($kind:ident $handler:ty,)*) => {
+        /// Every API that is served.
+        pub static SERVED: &[ServedApi] = &[$(ServedApi::$kind::<$handler>()),*];
+    };
+}
+
+serve! {
+    api api_versions::ApiVersions,
+}
+
+/// What a handler knows of a request besides its body.
+#[derive(Clone, Debug)]
+pub struct RequestContext {
+    /// The broker that was asked.
+    pub broker: Arc<Broker>,
+    /// Where the request came from.
+    pub client: Arc<Client>,
+    /// `client.id` of the request header. Shares the frame: detach what is kept.
+    pub client_id: Option<ByteStr>,
+}
+
+/// An API whose requests are decoded whole and answered with a struct.
+pub trait Api {
+    /// The request; it names the API and the response.
+    type Request: Request;
+    /// Versions that are served.
+    const VERSIONS: RangeInclusive<i16>;
+
+    /// Answers a request. Runs once all earlier requests of the connection are answered. `version` is one of
+    /// [`Self::VERSIONS`], but for ApiVersions, which answers any.
+    fn handle(
+        context: &RequestContext,
+        version: i16,
+        request: Self::Request,
+    ) -> impl Future<Output = ResponseOf<Self>> + Send;
+}
+
+/// The response of an API.
+pub type ResponseOf<A> = <<A as Api>::Request as Request>::Response;
+
+/// A request before its body is decoded.
+#[derive(Debug)]
+pub struct RawRequest {
+    /// Where it came from.
+    pub context: RequestContext,
+    /// Its version: one that the API serves.
+    pub version: i16,
+    /// To be repeated by the response.
+    pub correlation_id: i32,
+    /// What follows the header.
+    pub body: Bytes,
+}
+
+/// An API that takes the body as it came: because it decodes and encodes in its own way, has to do something in the
+/// order of arrival, or only passes the body on.
+pub trait RawApi {
+    /// The API.
+    const KEY: ApiKey;
+    /// Versions that are served.
+    const VERSIONS: RangeInclusive<i16>;
+    /// True for APIs that coordinators answer: only what all live coordinators serve is advertised.
+    const FORWARDED: bool = false;
+
+    /// Starts a request. What happens before this returns happens in the order in which requests arrive. `None` if the
+    /// body is none of this API: the connection is then closed.
+    fn dispatch(request: RawRequest) -> Option<Pending>;
+}
+
+/// An entry of [`SERVED`].
+#[derive(Debug)]
+pub struct ServedApi {
+    /// The API.
+    pub key: ApiKey,
+    /// Lowest version served.
+    pub min_version: i16,
+    /// Highest version served.
+    pub max_version: i16,
+    /// Answered by coordinators.
+    pub forwarded: bool,
+    dispatch: fn(RawRequest) -> Option<Pending>,
+}
+
+impl ServedApi {
+    const fn api<A: Api>() -> Self {
+        Self {
+            key: <A::Request as Request>::API_KEY,
+            min_version: *A::VERSIONS.start(),
+            max_version: *A::VERSIONS.end(),
+            forwarded: false,
+            dispatch: dispatch_decoded::<A>,
+        }
+    }
+
+    const fn raw<A: RawApi>() -> Self {
+        Self {
+            key: A::KEY,
+            min_version: *A::VERSIONS.start(),
+            max_version: *A::VERSIONS.end(),
+            forwarded: A::FORWARDED,
+            dispatch: A::dispatch,
+        }
+    }
+
+    /// The entry of an API key, if it is served.
+    #[must_use]
+    pub fn find(key: i16) -> Option<&'static Self> {
+        SERVED.iter().find(|served| served.key.code() == key)
+    }
+
+    /// True if requests of this version are answered. ApiVersions answers every version, if only to say which to use.
+    fn takes(&self, version: i16) -> bool {
+        self.key == ApiKey::ApiVersions || (self.min_version..=self.max_version).contains(&version)
+    }
+}
+
+/// Starts the request of a whole frame. `None` where Kafka closes the connection without an answer: an unknown API, a
+/// version that is not served, a header or body that does not parse (rule 110).
+pub(crate) fn dispatch(
+    broker: &Arc<Broker>,
+    client: &Arc<Client>,
+    mut frame: Bytes,
+) -> Option<(&'static ServedApi, Pending)> {
+    let prefix = RequestPrefix::peek(&frame).ok()?;
+    let served = ServedApi::find(prefix.api_key).filter(|served| served.takes(prefix.api_version))?;
+    let (_, header) = RequestHeader::parse(&mut frame).ok()?;
+    let context = RequestContext {
+        broker: Arc::clone(broker),
+        client: Arc::clone(client),
+        client_id: header.client_id,
+    };
+    let request = RawRequest {
+        context,
+        version: prefix.api_version,
+        correlation_id: prefix.correlation_id,
+        body: frame,
+    };
+    Some((served, (served.dispatch)(request)?))
+}
+
+fn dispatch_decoded<A: Api>(request: RawRequest) -> Option<Pending> {
+    let RawRequest {
+        context,
+        version,
+        correlation_id,
+        mut body,
+    } = request;
+    let api = <A::Request as Request>::API_KEY;
+    // Only ApiVersions gets here with a version that it does not have; it is answered as version 0.
+    let served = if A::VERSIONS.contains(&version) {
+        Some(version)
+    } else {
+        None
+    };
+    let decoded = match served {
+        Some(version) => A::Request::decode(&mut body, version).ok()?,
+        None => A::Request::default(),
+    };
+    Some(Pending::Later(Box::pin(async move {
+        let response = A::handle(&context, version, decoded).await;
+        answer(api, served.unwrap_or(0), correlation_id, &response)
+    })))
+}
+
+/// Encodes a response as the answer to a request.
+pub fn answer<R: Message>(api: ApiKey, version: i16, correlation_id: i32, response: &R) -> Answer {
+    match Reply::encode(api, version, correlation_id, response) {
+        Ok(reply) => Answer::Reply(reply),
+        Err(error) => {
+            tracing::error!(?api, version, %error, "response cannot be encoded; the connection is closed");
+            Answer::Close
+        }
+    }
+}

@@ -1,0 +1,390 @@
+//! One client connection: one task, requests pipelined, replies in the order of the requests.
+//!
+//! Nothing is queued without a bound: while too many requests, request bytes or reply bytes are under way, the socket is
+//! not read, and TCP makes the client wait.
+
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::io;
+use std::net::IpAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio::net::TcpStream;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::{Instant, Sleep};
+use tokio_util::sync::{PollSemaphore, WaitForCancellationFutureOwned};
+
+use crate::api::{self, ServedApi};
+use crate::broker::Broker;
+use crate::frame::{FrameError, FrameReader};
+use crate::output::Output;
+use crate::reply::{Answer, Pending};
+
+/// Requests of one connection that are under way at a time.
+const MAX_IN_FLIGHT_REQUESTS: usize = 128;
+/// Request bytes of one connection that are under way, beyond which no further request is taken.
+const MAX_IN_FLIGHT_BYTES: usize = 8 << 20;
+/// Reply bytes in memory beyond which no further reply is made.
+const MAX_OUTPUT_BYTES: usize = 1 << 20;
+/// After so long without traffic a connection gives its buffers back.
+const RELEASE_AFTER: Duration = Duration::from_secs(2);
+/// A frame that holds a share of the process's budget must come in within this and its size at
+/// [`LEAST_FRAME_BYTES_PER_SECOND`], once the budget runs short.
+const LEAST_FRAME_TIME: Duration = Duration::from_secs(10);
+const LEAST_FRAME_BYTES_PER_SECOND: u64 = 1 << 20;
+/// What requests under way get to finish when the process stops.
+const SHUTDOWN_DRAIN: Duration = Duration::from_secs(2);
+/// Rounds of work after which other tasks of the same thread get their turn.
+const ROUNDS_PER_POLL: usize = 64;
+/// Unit of the process's budget of request memory.
+pub(crate) const BUDGET_UNIT_BYTES: usize = 1 << 10;
+
+/// Who is at the other end: what handlers may want to know of a connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Client {
+    /// Unique within the process.
+    pub connection_id: u64,
+    /// Name of the listener it came through: its answers name addresses of that listener.
+    pub listener: Arc<str>,
+    /// Its address.
+    pub host: IpAddr,
+}
+
+/// Why a connection ended.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Closed {
+    #[error("the client closed it")]
+    ByClient,
+    #[error("it was idle")]
+    Idle,
+    #[error("the client did not finish a request in time while memory was short")]
+    SlowRequest,
+    #[error("the broker stops")]
+    Shutdown,
+    #[error("a request could not be answered otherwise")]
+    ByAnswer,
+    #[error(transparent)]
+    Frame(#[from] FrameError),
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+/// A request that is under way.
+struct InFlight {
+    api: &'static ServedApi,
+    started: Instant,
+    bytes: usize,
+    /// The frame's share of the process's budget, if it is large.
+    _budget: Option<OwnedSemaphorePermit>,
+    pending: Pending,
+}
+
+pub(crate) struct Connection {
+    stream: Arc<TcpStream>,
+    broker: Arc<Broker>,
+    client: Arc<Client>,
+    frames: FrameReader,
+    /// Waits for a share of the process's budget; in a box, because few connections ever need it.
+    budget: Option<Box<PollSemaphore>>,
+    /// The share of the frame that is coming in, and when it began to be held.
+    frame_budget: Option<(OwnedSemaphorePermit, Instant)>,
+    in_flight: VecDeque<InFlight>,
+    in_flight_bytes: usize,
+    output: Output,
+    /// No further request is read: the client closed its side, or an answer or the shutdown ends the connection.
+    closing: Option<Closed>,
+    last_activity: Instant,
+    timer: Pin<Box<Sleep>>,
+    released: bool,
+    shutdown: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
+}
+
+impl Connection {
+    pub(crate) fn new(stream: TcpStream, broker: Arc<Broker>, client: Client) -> Self {
+        let now = Instant::now();
+        let limits = broker.limits();
+        Self {
+            stream: Arc::new(stream),
+            frames: FrameReader::new(limits.max_request_bytes),
+            budget: None,
+            frame_budget: None,
+            in_flight: VecDeque::new(),
+            in_flight_bytes: 0,
+            output: Output::new(Arc::clone(&limits.cold_reads)),
+            closing: None,
+            last_activity: now,
+            timer: Box::pin(tokio::time::sleep_until(now + RELEASE_AFTER)),
+            released: false,
+            shutdown: Some(Box::pin(broker.shutdown().token().cancelled_owned())),
+            client: Arc::new(client),
+            broker,
+        }
+    }
+
+    /// Serves the connection to its end.
+    pub(crate) async fn run(mut self) -> Closed {
+        poll_fn(|cx| self.poll(cx)).await
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Closed> {
+        self.poll_shutdown(cx);
+        for _ in 0..ROUNDS_PER_POLL {
+            let progress = match self.poll_round(cx) {
+                Ok(progress) => progress,
+                Err(closed) => return Poll::Ready(closed),
+            };
+            if let Some(closed) = self.finished() {
+                return Poll::Ready(closed);
+            }
+            if !progress {
+                return self.poll_timer(cx);
+            }
+            self.active();
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    /// One step of everything that can go on; true if something did.
+    fn poll_round(&mut self, cx: &mut Context<'_>) -> Result<bool, Closed> {
+        let mut progress = self.dispatch()?;
+        progress |= self.poll_answers(cx);
+        progress |= self.poll_output(cx)?;
+        progress |= self.poll_read(cx)?;
+        Ok(progress)
+    }
+
+    /// Hands whole frames to their handlers.
+    fn dispatch(&mut self) -> Result<bool, Closed> {
+        let mut progress = false;
+        while self.may_dispatch() {
+            let Some(frame) = self.frames.next()? else { break };
+            let bytes = frame.len();
+            let budget = self.frame_budget.take().map(|(permit, _)| permit);
+            let Some((api, pending)) = api::dispatch(&self.broker, &self.client, frame) else {
+                // No such API or version, or a body that is none: closed without an answer (rule 110).
+                self.closing.get_or_insert(Closed::ByAnswer);
+                break;
+            };
+            self.in_flight_bytes += bytes;
+            self.in_flight.push_back(InFlight {
+                api,
+                started: Instant::now(),
+                bytes,
+                _budget: budget,
+                pending,
+            });
+            progress = true;
+        }
+        Ok(progress)
+    }
+
+    fn may_dispatch(&self) -> bool {
+        matches!(self.closing, None | Some(Closed::ByClient)) && self.may_take_more()
+    }
+
+    fn may_take_more(&self) -> bool {
+        self.in_flight.len() < MAX_IN_FLIGHT_REQUESTS
+            && self.in_flight_bytes < MAX_IN_FLIGHT_BYTES
+            && !matches!(
+                self.in_flight.back(),
+                Some(InFlight {
+                    pending: Pending::Parked(_),
+                    ..
+                })
+            )
+    }
+
+    /// Moves answers that are there to the output, in order.
+    fn poll_answers(&mut self, cx: &mut Context<'_>) -> bool {
+        let mut progress = false;
+        // What is parked is always the newest request; it must go on whatever waits in front of it.
+        if let Some(last) = self.in_flight.back_mut()
+            && let Pending::Parked(parked) = &mut last.pending
+            && let Poll::Ready(pending) = parked.as_mut().poll(cx)
+        {
+            last.pending = pending;
+            progress = true;
+        }
+        while self.output.memory() < MAX_OUTPUT_BYTES {
+            let Some(first) = self.in_flight.front_mut() else { break };
+            if let Pending::Later(later) = &mut first.pending {
+                match later.as_mut().poll(cx) {
+                    Poll::Ready(answer) => first.pending = Pending::Done(answer),
+                    Poll::Pending => break,
+                }
+            }
+            if !matches!(first.pending, Pending::Done(_)) {
+                break;
+            }
+            let Some(done) = self.in_flight.pop_front() else { break };
+            self.in_flight_bytes -= done.bytes;
+            progress = true;
+            let response_bytes = match done.pending {
+                Pending::Done(Answer::Reply(reply)) => {
+                    let bytes = reply.size();
+                    self.output.push(reply);
+                    bytes
+                }
+                Pending::Done(Answer::Close) => {
+                    self.closing = Some(Closed::ByAnswer);
+                    self.in_flight.clear();
+                    0
+                }
+                _ => 0,
+            };
+            self.broker
+                .metrics()
+                .request(done.api, done.started.elapsed(), done.bytes, response_bytes);
+        }
+        progress
+    }
+
+    fn poll_output(&mut self, cx: &mut Context<'_>) -> Result<bool, Closed> {
+        if self.output.is_empty() {
+            return Ok(false);
+        }
+        match self.output.poll_write(&self.stream, cx) {
+            Poll::Ready(written) => Ok(written? > 0),
+            Poll::Pending => Ok(false),
+        }
+    }
+
+    fn poll_read(&mut self, cx: &mut Context<'_>) -> Result<bool, Closed> {
+        if self.closing.is_some() || !self.may_take_more() || !self.poll_budget(cx)? {
+            return Ok(false);
+        }
+        match self.stream.poll_read_ready(cx) {
+            Poll::Ready(ready) => ready?,
+            Poll::Pending => return Ok(false),
+        }
+        match self.frames.try_read(&self.stream) {
+            Ok(0) => {
+                self.closing = Some(Closed::ByClient);
+                Ok(true)
+            }
+            Ok(_) => Ok(true),
+            // The readiness is used up: ask again, which registers this task.
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => match self.stream.poll_read_ready(cx) {
+                Poll::Ready(ready) => ready.map(|()| true).map_err(Closed::Io),
+                Poll::Pending => Ok(false),
+            },
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// True if the frame in front may go on coming in: it is small so far, or it has its share of the budget.
+    fn poll_budget(&mut self, cx: &mut Context<'_>) -> Result<bool, Closed> {
+        if self.frame_budget.is_some() || !self.frames.needs_budget() {
+            return Ok(true);
+        }
+        let Some(size) = self.frames.announced()? else {
+            return Ok(true);
+        };
+        if size <= crate::frame::FIRST_CHUNK_BYTES {
+            return Ok(true);
+        }
+        let limits = self.broker.limits();
+        let units = u32::try_from(size.div_ceil(BUDGET_UNIT_BYTES)).unwrap_or(u32::MAX);
+        if self.budget.is_none()
+            && let Ok(permit) = Arc::clone(&limits.request_memory).try_acquire_many_owned(units)
+        {
+            self.frame_budget = Some((permit, Instant::now()));
+            return Ok(true);
+        }
+        let semaphore = self
+            .budget
+            .get_or_insert_with(|| Box::new(PollSemaphore::new(Arc::clone(&limits.request_memory))));
+        match semaphore.poll_acquire_many(cx, units) {
+            Poll::Ready(permit) => {
+                self.budget = None;
+                self.frame_budget = permit.map(|permit| (permit, Instant::now()));
+                Ok(true)
+            }
+            Poll::Pending => Ok(false),
+        }
+    }
+
+    fn poll_shutdown(&mut self, cx: &mut Context<'_>) {
+        if let Some(shutdown) = &mut self.shutdown
+            && shutdown.as_mut().poll(cx).is_ready()
+        {
+            self.shutdown = None;
+            self.closing = Some(Closed::Shutdown);
+            self.timer.as_mut().reset(Instant::now() + SHUTDOWN_DRAIN);
+        }
+    }
+
+    /// The end of a connection that is closing and has nothing left to do.
+    fn finished(&mut self) -> Option<Closed> {
+        let closing = self.closing.as_ref()?;
+        let done = match closing {
+            // Whoever closed does not read answers; but what it sent before is carried out.
+            Closed::ByClient => !self.frames.is_whole() && self.may_take_more(),
+            _ => self.in_flight.is_empty() && self.output.is_empty(),
+        };
+        if done { self.closing.take() } else { None }
+    }
+
+    fn active(&mut self) {
+        self.last_activity = Instant::now();
+        if self.released {
+            self.released = false;
+            if self.closing.is_none() {
+                self.timer.as_mut().reset(self.last_activity + RELEASE_AFTER);
+            }
+        }
+    }
+
+    fn poll_timer(&mut self, cx: &mut Context<'_>) -> Poll<Closed> {
+        while self.timer.as_mut().poll(cx).is_ready() {
+            let now = Instant::now();
+            match self.timer_fired(now) {
+                Ok(next) => self.timer.as_mut().reset(next),
+                Err(closed) => return Poll::Ready(closed),
+            }
+        }
+        Poll::Pending
+    }
+
+    /// When to look again, or why the connection ends.
+    fn timer_fired(&mut self, now: Instant) -> Result<Instant, Closed> {
+        if matches!(self.closing, Some(Closed::Shutdown)) {
+            return Err(Closed::Shutdown);
+        }
+        let limits = self.broker.limits();
+        let idle_end = self.last_activity + limits.max_idle;
+        // A long poll or a parked join is not idleness; a client that does not take its answers is.
+        let waits_for_us = !self.in_flight.is_empty() && self.output.is_empty();
+        if now >= idle_end && !waits_for_us {
+            return Err(Closed::Idle);
+        }
+        if let Some(deadline) = self.frame_deadline() {
+            if now >= deadline && limits.request_memory_is_short() {
+                return Err(Closed::SlowRequest);
+            }
+            return Ok(now + RELEASE_AFTER);
+        }
+        if now < self.last_activity + RELEASE_AFTER {
+            return Ok(self.last_activity + RELEASE_AFTER);
+        }
+        if !self.released {
+            self.released = true;
+            self.frames.release();
+            self.output.release();
+            if self.in_flight.is_empty() {
+                self.in_flight = VecDeque::new();
+            }
+        }
+        Ok(idle_end.max(now + RELEASE_AFTER))
+    }
+
+    fn frame_deadline(&self) -> Option<Instant> {
+        let (permit, since) = self.frame_budget.as_ref()?;
+        let bytes = permit.num_permits() as u64 * BUDGET_UNIT_BYTES as u64;
+        Some(*since + LEAST_FRAME_TIME + Duration::from_secs(bytes / LEAST_FRAME_BYTES_PER_SECOND))
+    }
+}

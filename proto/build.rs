@@ -4,6 +4,8 @@
 mod emit;
 #[path = "build/kafka.rs"]
 mod kafka;
+#[path = "build/random.rs"]
+mod random;
 #[path = "build/schema.rs"]
 mod schema;
 #[path = "build/structs.rs"]

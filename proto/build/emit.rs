@@ -57,7 +57,7 @@ fn emit_struct(out: &mut String, message: &Message, it: &Struct<'_>, scope: &str
         if derived { ", Default" } else { "" }
     );
     line!(out, "pub struct {name} {{");
-    for field in it.fields {
+    for field in &it.fields {
         line!(
             out,
             "/// `{}`\npub {}: {},",
@@ -73,7 +73,7 @@ fn emit_struct(out: &mut String, message: &Message, it: &Struct<'_>, scope: &str
     line!(out, "pub unknown_tagged_fields: TaggedFields,\n}}");
     if !derived {
         line!(out, "impl Default for {name} {{\nfn default() -> Self {{\nSelf {{");
-        for field in it.fields {
+        for field in &it.fields {
             line!(out, "{}: {},", field.ident(), field.default_expr(scope));
         }
         line!(out, "unknown_tagged_fields: Vec::new(),\n}}\n}}\n}}");
@@ -104,7 +104,7 @@ fn emit_read(out: &mut String, message: &Message, it: &Struct<'_>, scope: &str) 
         out,
         "fn read(r: &mut Reader<'_>) -> Result<Self, DecodeError> {{\nlet v = r.version();"
     );
-    for field in it.fields {
+    for field in &it.fields {
         let default = field.default_expr(scope);
         let mutable = if field.tagged().is_empty() { "" } else { "mut " };
         let value = |versions| read_expr(message, field, versions, scope);
@@ -145,7 +145,7 @@ fn emit_read(out: &mut String, message: &Message, it: &Struct<'_>, scope: &str) 
         line!(out, "_ => return Ok(false),\n}}\nOk(true)");
     }
     line!(out, "}})?;\nOk(Self {{");
-    for field in it.fields {
+    for field in &it.fields {
         line!(out, "{},", field.ident());
     }
     line!(out, "unknown_tagged_fields,\n}})\n}}");
@@ -183,7 +183,7 @@ fn emit_write(out: &mut String, it: &Struct<'_>, scope: &str) {
         out,
         "fn write(&self, w: &mut Writer<'_>) -> Result<(), EncodeError> {{\nlet v = w.version();"
     );
-    for field in it.fields {
+    for field in &it.fields {
         let untagged = field.untagged();
         if !untagged.is_empty() {
             match condition(untagged, it.versions) {

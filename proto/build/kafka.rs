@@ -5,6 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::emit::{self, USES, line};
+use super::random;
 use super::schema::{self, Kind};
 use super::tables::{self, Api};
 
@@ -16,9 +17,16 @@ pub fn generate(from: &Path, to: &Path) -> Result<(), String> {
     for path in schema_files(from)? {
         api_module(&path, &mut messages, &mut apis).map_err(|why| format!("{}: {why}", path.display()))?;
     }
+    let mut random = String::new();
+    for api in &apis {
+        let module = format!("messages::{}", api.module);
+        random::message(&mut random, &api.request, &module, &format!("{module}::request"))?;
+        random::message(&mut random, &api.response, &module, &format!("{module}::response"))?;
+    }
+    random::apis(&mut random, &apis);
     let mut records = String::new();
     for path in schema_files(&from.join("records"))? {
-        record_module(&path, &mut records).map_err(|why| format!("{}: {why}", path.display()))?;
+        record_module(&path, &mut records, &mut random).map_err(|why| format!("{}: {why}", path.display()))?;
     }
     let errors = tables::error_code(&read(&from.join("errors.tsv"))?).map_err(|why| format!("errors.tsv: {why}"))?;
     let outputs = [
@@ -26,6 +34,7 @@ pub fn generate(from: &Path, to: &Path) -> Result<(), String> {
         ("records.rs", records),
         ("api_key.rs", tables::api_key(&apis)),
         ("error_code.rs", errors),
+        ("random.rs", random),
     ];
     for (name, text) in outputs {
         fs::write(to.join(name), text).map_err(|why| format!("{name}: {why}"))?;
@@ -84,12 +93,13 @@ fn api_module(path: &Path, out: &mut String, apis: &mut Vec<Api>) -> Result<(), 
         module: module.to_owned(),
         key,
         request,
+        response,
     });
     Ok(())
 }
 
 /// `offset_commit_key.kafka` becomes `pub mod offset_commit_key`.
-fn record_module(path: &Path, out: &mut String) -> Result<(), String> {
+fn record_module(path: &Path, out: &mut String, random: &mut String) -> Result<(), String> {
     let kind = schema::parse(&read(path)?)?;
     let (message, marker) = match kind {
         Kind::Api { .. } => return Err("an api among the records".to_owned()),
@@ -115,6 +125,8 @@ fn record_module(path: &Path, out: &mut String) -> Result<(), String> {
         stem(path)?
     );
     emit::message(out, &message, None)?;
+    let module = format!("records::{}", stem(path)?);
+    random::message(random, &message, &module, &module)?;
     line!(out, "{marker}\n}}");
     Ok(())
 }

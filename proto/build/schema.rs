@@ -27,9 +27,14 @@ impl Versions {
         }
     }
 
+    /// A Rust condition on `v`.
+    pub fn condition(self) -> String {
+        format!("({}..={}).contains(&v)", self.min, self.max)
+    }
+
     pub fn hull(self, other: Self) -> Self {
-        if self.is_empty() {
-            return other;
+        if self.is_empty() || other.is_empty() {
+            return if self.is_empty() { other } else { self };
         }
         Self {
             min: self.min.min(other.min),

@@ -5,7 +5,8 @@ use super::schema::{Field, Message, Type, Versions};
 /// A struct with all the versions in which some field of the message holds it.
 pub struct Struct<'a> {
     pub name: &'a str,
-    pub fields: &'a [Field],
+    /// With the versions of all its places.
+    pub fields: Vec<Field>,
     pub versions: Versions,
 }
 
@@ -13,7 +14,7 @@ pub struct Struct<'a> {
 pub fn collect(message: &Message) -> Result<Vec<Struct<'_>>, String> {
     let top = Struct {
         name: &message.name,
-        fields: &message.fields,
+        fields: message.fields.clone(),
         versions: message.versions,
     };
     let mut found = vec![top];
@@ -30,11 +31,16 @@ fn nested<'a>(fields: &'a [Field], found: &mut Vec<Struct<'a>>) -> Result<(), St
         match found.iter_mut().find(|known| known.name == name) {
             None => found.push(Struct {
                 name,
-                fields: &field.children,
+                fields: field.children.clone(),
                 versions: field.versions,
             }),
-            Some(known) if same_shape(known.fields, &field.children) => {
+            Some(known) if same_shape(&known.fields, &field.children) => {
                 known.versions = known.versions.hull(field.versions);
+                known
+                    .fields
+                    .iter_mut()
+                    .zip(&field.children)
+                    .for_each(|(known, field)| known.widen(field));
             }
             Some(_) => return Err(format!("struct {name} has two shapes")),
         }
@@ -49,6 +55,15 @@ fn same_shape(a: &[Field], b: &[Field]) -> bool {
 }
 
 impl Field {
+    /// Adds the versions of the same field at another place.
+    fn widen(&mut self, other: &Self) {
+        self.versions = self.versions.hull(other.versions);
+        self.nullable = self.nullable.hull(other.nullable);
+        if let (Some((_, versions)), Some((_, others))) = (&mut self.tag, other.tag) {
+            *versions = versions.hull(others);
+        }
+    }
+
     /// The versions in which the field stands at its place rather than among the tagged fields.
     pub fn untagged(&self) -> Versions {
         match self.tag {

@@ -11,6 +11,7 @@ pub struct Api {
     pub module: String,
     pub key: i16,
     pub request: Message,
+    pub response: Message,
 }
 
 /// `ApiKey` with what the schema knows about each.

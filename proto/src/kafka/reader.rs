@@ -250,6 +250,10 @@ impl<'a> Reader<'a> {
         if count.saturating_mul(min.max(1)) > self.rest.len() {
             return Err(self.bad_length(count));
         }
+        self.charge(count, size)
+    }
+
+    fn charge(&mut self, count: usize, size: usize) -> Result<(), DecodeError> {
         let Some(budget) = self.budget.checked_sub(count.saturating_mul(size)) else {
             return Err(DecodeError::TooManyElements {
                 frame: self.frame.len(),
@@ -310,7 +314,7 @@ impl<'a> Reader<'a> {
                 return Err(self.bad_length(size));
             }
             if !known(self, tag)? {
-                self.admit(1, 0, size_of::<(u32, Bytes)>())?;
+                self.charge(1, size_of::<(u32, Bytes)>())?;
                 unknown.push((tag, self.slice(size)?));
             } else if self.position() != start + size {
                 return Err(DecodeError::Tag {

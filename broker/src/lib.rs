@@ -7,6 +7,7 @@ mod frame;
 mod listener;
 pub mod metrics;
 mod output;
+pub mod records;
 pub mod replica;
 pub mod reply;
 

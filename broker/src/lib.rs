@@ -3,6 +3,7 @@
 pub mod api;
 pub mod broker;
 mod connection;
+pub mod fetch_session;
 mod frame;
 mod listener;
 pub mod metrics;

@@ -1,6 +1,7 @@
 //! What is said between processes: the Kafka wire schema and codec, record batches, the gRPC services, domain types,
 //! configuration definitions and the metadata image. Depends on nothing of ours; does no IO.
 
+pub mod config;
 pub mod kafka;
 pub mod metadata;
 pub mod record;

@@ -21,6 +21,8 @@ const DEFAULT_ZSTD_LEVEL: i32 = 3;
 struct Walk {
     max_timestamp: TimestampMs,
     dense: bool,
+    /// Bytes of the largest record.
+    largest: usize,
 }
 
 /// Checks every record of a batch whose header is already found good, and rebuilds the batch where it has to change.
@@ -33,6 +35,11 @@ pub(super) fn validate_records(
 ) -> Result<Batch, Rejection> {
     let section = records_section(&batch, rules.max_decompressed_bytes)?;
     let walk = walk(&batch.header, &section, rules, now)?;
+    if codec != Compression::None && walk.largest > rules.max_decompressed_record_bytes {
+        return Err(Rejection::DecompressedTooLarge {
+            limit: rules.max_decompressed_record_bytes,
+        });
+    }
 
     let mut header = batch.header;
     match rules.timestamp_type {
@@ -71,12 +78,14 @@ fn walk(header: &BatchHeader, section: &Bytes, rules: &ValidationRules, now: Tim
     let mut walk = Walk {
         max_timestamp: NO_TIMESTAMP,
         dense: true,
+        largest: 0,
     };
     let mut faults = Vec::new();
     let mut total = 0;
     for (index, record) in (0..).zip(RecordIter::new(header, section)) {
         let record = record.map_err(ReadError::from)?;
         walk.dense &= record.offset_delta == index;
+        walk.largest = walk.largest.max(record.raw.len());
         walk.max_timestamp = walk.max_timestamp.max(record.timestamp);
         let fault = if rules.compacted && record.key.is_none() {
             Some(FaultKind::MissingKey)

@@ -14,7 +14,7 @@ pub use compression::{CompressError, CompressionTarget, DecompressError, compres
 pub use fuzz::{fuzz_decompress, fuzz_validate};
 pub use read::{ReadError, first_at_or_after, first_of_max_timestamp, records_section};
 pub use rejection::{FaultKind, MAX_RECORD_FAULTS, RecordFault, Rejection};
-pub use validate::{ValidationRules, take_batch, validate};
+pub use validate::{ValidationRules, decompressed_limit, take_batch, validate};
 
 #[cfg(test)]
 mod tests;

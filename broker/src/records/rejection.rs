@@ -79,8 +79,8 @@ pub enum Rejection {
         /// `max.message.bytes`.
         limit: usize,
     },
-    /// Larger than the bound on decompressed size.
-    #[error("The record batch is larger than {limit} bytes when decompressed.")]
+    /// The records, or one of them, are larger than may be when decompressed.
+    #[error("The records are larger than {limit} bytes when decompressed.")]
     DecompressedTooLarge {
         /// The bound, in bytes.
         limit: usize,

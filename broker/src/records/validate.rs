@@ -22,7 +22,9 @@ pub struct ValidationRules {
     pub after_max_ms: i64,
     /// `max.message.bytes`: largest batch, compressed as it is stored.
     pub max_message_bytes: usize,
-    /// Largest records section after decompression, where it is decompressed at all.
+    /// `max.decompressed.message.bytes`: largest record inside a compressed batch, where it is decompressed at all.
+    pub max_decompressed_record_bytes: usize,
+    /// Largest records section after decompression: bounds memory whatever is configured.
     pub max_decompressed_bytes: usize,
     /// Codec and level of `compression.type`; None for `producer`, which keeps what arrives.
     pub compression: Option<CompressionTarget>,
@@ -37,13 +39,35 @@ impl Default for ValidationRules {
             before_max_ms: i64::MAX,
             after_max_ms: 3_600_000,
             max_message_bytes: 1_048_588,
-            max_decompressed_bytes: 64 << 20,
+            max_decompressed_record_bytes: 2_147_483_639,
+            max_decompressed_bytes: MIN_DECOMPRESSED_BYTES,
             compression: None,
         }
     }
 }
 
+/// Records of any size of batch may decompress to this much.
+const MIN_DECOMPRESSED_BYTES: usize = 64 << 20;
+/// Larger batches may grow by this factor.
+const MAX_DECOMPRESSED_RATIO: usize = 64;
+
+/// How large a records section may become where batches of `max_message_bytes` are accepted, in bytes: a bound for
+/// [`ValidationRules::max_decompressed_bytes`] and for lookups in stored batches.
+#[must_use]
+pub fn decompressed_limit(max_message_bytes: usize) -> usize {
+    max_message_bytes
+        .saturating_mul(MAX_DECOMPRESSED_RATIO)
+        .max(MIN_DECOMPRESSED_BYTES)
+}
+
 impl ValidationRules {
+    /// True if [`validate`] has to read the records of such a batch: work that grows with their size, to be done off
+    /// the network workers when they are many.
+    #[must_use]
+    pub fn read_records_of(&self, header: &BatchHeader) -> bool {
+        header.compression().is_some_and(|codec| self.need_records(codec))
+    }
+
     /// What is wrong with this timestamp of a record or header at `now`, if anything.
     pub(super) fn timestamp_fault(&self, timestamp: TimestampMs, now: TimestampMs) -> Option<FaultKind> {
         if self.timestamp_type == TimestampType::LogAppendTime || timestamp == NO_TIMESTAMP {

@@ -31,6 +31,28 @@ fn bombs_stop_at_the_limit() {
 }
 
 #[test]
+fn a_record_larger_than_configured_is_refused_where_it_is_decompressed() {
+    let batch = keyed();
+    let rules = ValidationRules {
+        compacted: true,
+        max_decompressed_record_bytes: 200,
+        ..ValidationRules::default()
+    };
+    for codec in CODECS {
+        let answer = produce(&compressed(&batch, codec).to_bytes(), &rules).map_err(|r| r.error_code().code());
+        assert_eq!(answer.err(), (codec != Compression::None).then_some(10), "{codec}");
+        let larger = ValidationRules {
+            max_decompressed_record_bytes: 300,
+            ..rules
+        };
+        assert!(
+            produce(&compressed(&batch, codec).to_bytes(), &larger).is_ok(),
+            "{codec}"
+        );
+    }
+}
+
+#[test]
 fn a_length_on_the_wire_reserves_nothing() {
     // A raw snappy block that announces 3 GiB, and one of 20 MiB in seven bytes.
     let huge = Bytes::from_static(&[0x80, 0x80, 0x80, 0x80, 0x0c, 0, 0]);

@@ -1,1 +1,3 @@
 //! Consumer groups and transactions as shards of replicated logs.
+
+pub mod group;

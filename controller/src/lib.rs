@@ -1,1 +1,3 @@
 //! The cluster's decisions (pure) and the store, service and leadership around them.
+
+pub mod cluster;

@@ -1,0 +1,85 @@
+//! The controller's decisions (design section 4): pure functions of the metadata image and a command to changes and a
+//! reply. No IO, no clock, no randomness: what is random (ids) or measured (time) comes in with the command.
+//!
+//! One file per command. [`decide`] is the only way in for commands, [`reconcile`] derives what the image itself
+//! demands. Both answer with *steps*: each step is one transaction of the store and harmless when it is the last one
+//! that happens.
+
+mod allocate_producer_ids;
+mod alter_configs;
+mod alter_partitions;
+mod bootstrap;
+mod create_partitions;
+mod create_topics;
+mod delete_topics;
+pub mod election;
+mod fence_node;
+mod forget_node;
+mod leave_node;
+mod manual_assignment;
+mod placement;
+mod reconcile;
+mod refusal;
+mod register_node;
+mod settings;
+pub mod shards;
+mod step;
+mod topic_name;
+mod unfence_node;
+
+#[cfg(test)]
+mod tests;
+
+use highwater_proto::metadata::MetadataImage;
+
+pub use allocate_producer_ids::{AllocateProducerIds, PRODUCER_ID_BLOCK, ProducerIdBlock};
+pub use alter_configs::{AlterConfigs, Alteration, AlterationKind, AlteredResource, ResourceAlteration, ResourceType};
+pub use alter_partitions::{AlterPartitions, AlteredPartition, IsrMember, IsrProposal};
+pub use bootstrap::{Bootstrap, FORMAT_VERSION};
+pub use create_partitions::{CreatePartitions, GrownTopic, TopicGrowth};
+pub use create_topics::{CreatableTopic, CreateTopics, CreatedTopic, MAX_PARTITIONS_PER_REQUEST, TopicShape};
+pub use delete_topics::{DeleteTopics, DeletedTopic, TopicTarget};
+pub use fence_node::FenceNode;
+pub use forget_node::ForgetNode;
+pub use leave_node::{LeaveNode, Leaving};
+pub use manual_assignment::ManualAssignment;
+pub use reconcile::reconcile;
+pub use refusal::Refusal;
+pub use register_node::{RegisterNode, Registered, RegistrationRefused};
+pub use settings::{ConfigRules, ConfigScope, Settings};
+pub use step::{MAX_PUTS_PER_STEP, Step, Steps};
+pub use topic_name::validate_topic_name;
+pub use unfence_node::{DistrustedReplicas, UnfenceNode};
+
+/// What a command leads to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Decision<R> {
+    /// Transactions, to be committed one after the other; none if nothing changes.
+    pub steps: Vec<Step>,
+    /// The answer, once the last step is committed.
+    pub reply: R,
+}
+
+impl<R> Decision<R> {
+    /// An answer without a change.
+    pub fn unchanged(reply: R) -> Self {
+        Self {
+            steps: Vec::new(),
+            reply,
+        }
+    }
+}
+
+/// Something that is asked of the controller.
+pub trait Command {
+    /// The answer; refusals are answers too.
+    type Reply;
+
+    /// Decides on the image as it is.
+    fn decide(&self, image: &MetadataImage, settings: &Settings) -> Decision<Self::Reply>;
+}
+
+/// Decides on a command.
+pub fn decide<C: Command>(image: &MetadataImage, command: &C, settings: &Settings) -> Decision<C::Reply> {
+    command.decide(image, settings)
+}

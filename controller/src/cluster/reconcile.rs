@@ -1,0 +1,88 @@
+//! What the image itself demands, whoever asked for what before: half-done fences, leaders on fenced nodes, sweeping
+//! deleted topics, shards without an owner. Level-triggered: derived again on activation and after every command.
+
+use highwater_proto::metadata::{Change, MetadataImage, NodeState, Topic, diff};
+
+use crate::cluster::{Settings, Step, Steps, election, fence_node, shards};
+
+/// The next steps towards what the image demands, all of one kind; none when nothing is left to do. When they are
+/// committed, the next kind may follow.
+///
+/// `settled` is an image for which this answered none (the empty image if there is none yet): only what differs from
+/// it is looked at, so that the cost follows what changed.
+#[must_use]
+pub fn reconcile(settled: &MetadataImage, image: &MetadataImage, settings: &Settings) -> Vec<Step> {
+    let mut steps = Steps::new();
+    fences(image, settings, &mut steps);
+    if steps.is_empty() {
+        sweep(image, &mut steps);
+    }
+    if steps.is_empty() {
+        partitions(settled, image, settings, &mut steps);
+    }
+    if steps.is_empty() {
+        owners(settled, image, &mut steps);
+    }
+    steps.finish()
+}
+
+/// A controller stopped between `fencing` and `fenced`.
+fn fences(image: &MetadataImage, settings: &Settings, steps: &mut Steps) {
+    let Some(node) = image.nodes.values().find(|node| node.state == NodeState::Fencing) else {
+        return;
+    };
+    fence_node::fence(image, settings, node.id, steps);
+    steps.push(Change::PutNodeState(node.id, NodeState::Fenced));
+}
+
+/// Partition keys that exist for nobody: no command is between its steps now, so they are what a deletion or an
+/// interrupted creation left.
+fn sweep(image: &MetadataImage, steps: &mut Steps) {
+    for (topic, index, _) in image.orphan_partitions() {
+        // A topic whose own keys are missing is broken, not deleted: what is left of it stays for an administrator.
+        if image
+            .declared_partition_count(topic)
+            .is_none_or(|declared| index.get() >= declared)
+        {
+            steps.push(Change::DeletePartition(topic, index));
+        }
+    }
+}
+
+fn partitions(settled: &MetadataImage, image: &MetadataImage, settings: &Settings, steps: &mut Steps) {
+    let difference = diff(settled, image);
+    // Whoever may lead depends on nodes and on configs as well; then every partition is looked at.
+    let all = !difference.nodes.is_empty() || !difference.configs.is_empty();
+    let mut look_at = |topic: &Topic| {
+        for (index, partition) in topic.indexed_partitions() {
+            if let Some(repaired) = election::repair(image, settings, topic, partition) {
+                steps.push(Change::PutPartition(topic.id, index, repaired));
+            }
+        }
+    };
+    if all {
+        image.topics().for_each(|topic| look_at(topic));
+    } else {
+        let changed = difference.topics_changed.iter().map(|(_, topic)| *topic);
+        changed
+            .chain(difference.topics_created.iter().copied())
+            .for_each(|topic| look_at(topic));
+    }
+}
+
+fn owners(settled: &MetadataImage, image: &MetadataImage, steps: &mut Steps) {
+    let difference = diff(settled, image);
+    let internal = difference
+        .topics_created
+        .iter()
+        .chain(&difference.topics_deleted)
+        .copied();
+    let internal = internal.chain(difference.topics_changed.iter().map(|(_, topic)| *topic));
+    let touched = internal
+        .into_iter()
+        .any(|topic| highwater_proto::types::is_internal_topic(&topic.name));
+    if !touched && difference.nodes.is_empty() && difference.shards.is_empty() {
+        return;
+    }
+    shards::assign(image, steps);
+}

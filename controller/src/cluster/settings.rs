@@ -1,0 +1,81 @@
+//! What decisions depend on besides the image: the controller's own configuration.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use highwater_proto::metadata::{ConfigResource, MetadataImage, Partition, Topic};
+
+/// Topic config: the fewest in-sync replicas that acks=all needs.
+const MIN_INSYNC_REPLICAS: &str = "min.insync.replicas";
+/// Topic config: may a replica outside of the ISR and ELR lead.
+const UNCLEAN_LEADER_ELECTION: &str = "unclean.leader.election.enable";
+
+/// Whose configs are meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ConfigScope {
+    /// A topic.
+    Topic,
+    /// One broker, or all of them by default.
+    Broker,
+    /// A consumer group.
+    Group,
+}
+
+/// What the tables of configs know: names, types, bounds.
+pub trait ConfigRules: Send + Sync {
+    /// `Some` if the config is of type LIST, with its built-in default.
+    fn list_default(&self, scope: ConfigScope, name: &str) -> Option<String>;
+
+    /// Checks all configs that are set on a resource together.
+    ///
+    /// # Errors
+    /// The text that the client shows.
+    fn validate(&self, scope: ConfigScope, configs: &BTreeMap<String, String>) -> Result<(), String>;
+}
+
+/// The controller's configuration, under Kafka's names.
+#[derive(Clone)]
+pub struct Settings {
+    /// `num.partitions`
+    pub num_partitions: i32,
+    /// `default.replication.factor`
+    pub default_replication_factor: i16,
+    /// `min.insync.replicas` of topics that do not set it.
+    pub min_insync_replicas: i32,
+    /// `unclean.leader.election.enable` of topics that do not set it.
+    pub unclean_leader_election: bool,
+    /// `delete.topic.enable`
+    pub delete_topic_enable: bool,
+    /// The config tables.
+    pub rules: Arc<dyn ConfigRules>,
+}
+
+impl Settings {
+    /// Min ISR of a partition: never more than it has replicas (rule 19).
+    #[must_use]
+    pub fn min_isr(&self, image: &MetadataImage, topic: &Topic, partition: &Partition) -> usize {
+        let set = resolve(image, topic, MIN_INSYNC_REPLICAS).and_then(|value| value.parse().ok());
+        let min = usize::try_from(set.unwrap_or(self.min_insync_replicas))
+            .unwrap_or(1)
+            .max(1);
+        min.min(partition.replicas.len())
+    }
+
+    /// True if the topic takes an unclean leader rather than none.
+    #[must_use]
+    pub fn unclean_allowed(&self, image: &MetadataImage, topic: &Topic) -> bool {
+        let set = resolve(image, topic, UNCLEAN_LEADER_ELECTION).map(|value| value.eq_ignore_ascii_case("true"));
+        set.unwrap_or(self.unclean_leader_election)
+    }
+}
+
+/// The topic's own value, else the dynamic default of the cluster.
+fn resolve<'a>(image: &'a MetadataImage, topic: &'a Topic, name: &str) -> Option<&'a str> {
+    let own = topic.configs.get(name);
+    let value = own.or_else(|| {
+        image
+            .config(&ConfigResource::ClusterDefault)
+            .and_then(|configs| configs.get(name))
+    });
+    value.map(|value| value.trim())
+}

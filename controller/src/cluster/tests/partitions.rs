@@ -1,0 +1,140 @@
+//! AlterPartitions (rule 29), ELR and elections (rules 36 and 37).
+
+use super::*;
+
+/// Brokers 1 to 3, topic `a` with min ISR 2, led by the first replica with everybody in sync.
+fn triple() -> (Cluster, TopicPartition, Vec<NodeId>) {
+    let mut cluster = Cluster::with_brokers(3);
+    cluster.settings.min_insync_replicas = 2;
+    cluster.create(topic("a", 1, 3)).unwrap();
+    let key = cluster.key("a", 0);
+    let replicas = cluster.partition("a", 0).replicas.clone();
+    (cluster, key, replicas)
+}
+
+#[test]
+fn rule_29_the_order_of_the_checks() {
+    let (mut cluster, key, replicas) = triple();
+    // Everything is wrong at once; each correction uncovers the next error.
+    cluster.register(4);
+    let good = cluster.proposal(key, &replicas[..2]);
+    let mut command = good.clone();
+    command.broker_epoch = BrokerEpoch(1);
+    command.broker = replicas[1];
+    command.proposals[0].leader_epoch = LeaderEpoch(9);
+    command.proposals[0].partition_epoch = PartitionEpoch(0);
+    command.proposals[0].isr = vec![IsrMember {
+        broker: NodeId(4),
+        epoch: BrokerEpoch(0),
+    }];
+    refused(cluster.alter(&command), ErrorCode::StaleBrokerEpoch, "");
+    command.broker_epoch = cluster.epoch(replicas[1].get());
+    refused(cluster.alter(&command), ErrorCode::NotController, "ahead");
+    command.proposals[0].leader_epoch = LeaderEpoch(-1);
+    refused(cluster.alter(&command), ErrorCode::FencedLeaderEpoch, "");
+    command.proposals[0].leader_epoch = good.proposals[0].leader_epoch;
+    refused(cluster.alter(&command), ErrorCode::InvalidRequest, "does not lead");
+    command.broker = good.broker;
+    command.broker_epoch = good.broker_epoch;
+    refused(cluster.alter(&command), ErrorCode::InvalidUpdateVersion, "");
+    command.proposals[0].partition_epoch = good.proposals[0].partition_epoch;
+    refused(cluster.alter(&command), ErrorCode::InvalidRequest, "replicas only");
+    command.proposals[0].isr = good.proposals[0].isr[1..].to_vec();
+    refused(cluster.alter(&command), ErrorCode::InvalidRequest, "the leader");
+    command.proposals[0].isr = good.proposals[0].isr.clone();
+    command.proposals[0].isr[1].epoch = BrokerEpoch(1);
+    refused(cluster.alter(&command), ErrorCode::IneligibleReplica, "restarted");
+    cluster.alter(&good).unwrap();
+    assert_eq!(cluster.partition("a", 0).isr, replicas[..2]);
+    // The state is another one now, and an equal ISR writes nothing.
+    refused(cluster.alter(&good), ErrorCode::InvalidUpdateVersion, "");
+    let same = cluster.proposal(key, &replicas[..2]);
+    let revision = cluster.image.revision;
+    cluster.alter(&same).unwrap();
+    assert_eq!(cluster.image.revision, revision);
+    let mut unknown = same.clone();
+    unknown.proposals[0].key.partition = PartitionIndex(7);
+    refused(cluster.alter(&unknown), ErrorCode::UnknownTopicOrPartition, "");
+    unknown.proposals[0].key.topic_id = TopicId(Uuid::from_u128(3));
+    refused(cluster.alter(&unknown), ErrorCode::UnknownTopicId, "");
+}
+
+#[test]
+fn a_fenced_broker_does_not_join_the_isr() {
+    let (mut cluster, key, replicas) = triple();
+    cluster.fence(replicas[2].get());
+    let proposal = cluster.proposal(key, &replicas);
+    refused(cluster.alter(&proposal), ErrorCode::IneligibleReplica, "fenced");
+}
+
+#[test]
+fn rule_36_below_min_isr_the_ones_that_leave_stay_eligible() {
+    let (mut cluster, key, replicas) = triple();
+    let [first, second, third] = replicas[..] else { panic!() };
+    cluster.fence(third.get());
+    assert_eq!(cluster.partition("a", 0).elr, []);
+    cluster.fence(second.get());
+    assert_eq!(
+        (&cluster.partition("a", 0).isr[..], &cluster.partition("a", 0).elr[..]),
+        (&[first][..], &[second][..])
+    );
+    cluster.fence(first.get());
+    let partition = cluster.partition("a", 0);
+    assert_eq!(
+        (partition.leader, &partition.isr[..], &partition.elr[..]),
+        (None, &[first][..], &[second][..])
+    );
+    assert_eq!(partition.last_known_leader, Some(first));
+    cluster.start(third.get());
+    assert_eq!(
+        cluster.partition("a", 0).leader,
+        None,
+        "it left at min ISR: what came later it lacks"
+    );
+    cluster.start(second.get());
+    let partition = cluster.partition("a", 0);
+    assert_eq!(
+        (partition.leader, &partition.isr[..], &partition.elr[..]),
+        (Some(second), &[second][..], &[first][..])
+    );
+    let proposal = cluster.proposal(key, &[second, third]);
+    cluster.alter(&proposal).unwrap();
+    assert_eq!(cluster.partition("a", 0).elr, [], "min ISR is there again");
+}
+
+#[test]
+fn rule_37_the_last_member_stays() {
+    let mut cluster = Cluster::with_brokers(2);
+    cluster.create(topic("a", 1, 2)).unwrap();
+    let replicas = cluster.partition("a", 0).replicas.clone();
+    cluster.fence(replicas[1].get());
+    cluster.fence(replicas[0].get());
+    let partition = cluster.partition("a", 0);
+    assert_eq!(
+        (partition.leader, &partition.isr[..], &partition.elr[..]),
+        (None, &replicas[..1], &[][..])
+    );
+    cluster.start(replicas[1].get());
+    assert_eq!(cluster.partition("a", 0).leader, None);
+    cluster.start(replicas[0].get());
+    assert_eq!(cluster.partition("a", 0).leader, Some(replicas[0]));
+}
+
+#[test]
+fn an_unclean_leader_is_the_one_with_the_longest_log() {
+    let (mut cluster, key, replicas) = triple();
+    cluster.settings.unclean_leader_election = true;
+    let topic = cluster.image.topic_by_id(key.topic_id).unwrap();
+    let mut partition = cluster.partition("a", 0).clone();
+    partition.isr.clear();
+    partition.leader = None;
+    let ends = [(0, 4, 10), (1, 5, 7), (2, 5, 6)];
+    let ends = ends
+        .map(|(n, epoch, end)| (replicas[n as usize], (LeaderEpoch(epoch), Offset(end))))
+        .into();
+    let voters = election::Voters::new(&cluster.image, &cluster.settings, topic, &partition);
+    let before = partition.clone();
+    assert!(voters.elect(&mut partition, &ends));
+    assert_eq!(partition.leader, Some(replicas[1]), "highest last epoch, then end");
+    assert!(election::is_unclean(&before, &partition));
+}

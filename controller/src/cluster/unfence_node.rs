@@ -1,0 +1,128 @@
+//! Unfencing: a broker has recovered its logs and may lead again.
+
+use std::collections::BTreeSet;
+
+use highwater_proto::kafka::ErrorCode;
+use highwater_proto::metadata::{Change, MetadataImage, NodeRole, NodeState};
+use highwater_proto::types::{BrokerEpoch, NodeId, TopicPartition};
+
+use crate::cluster::election::{Distrust, LogEnds, Voters};
+use crate::cluster::{Command, Decision, Refusal, Settings, Steps, shards};
+
+/// Replicas that recovery found wanting.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DistrustedReplicas {
+    /// The log ends below its recorded flush point.
+    pub short: BTreeSet<TopicPartition>,
+    /// The log is not there.
+    pub missing: BTreeSet<TopicPartition>,
+    /// The log cannot be read: its disk failed.
+    pub offline: BTreeSet<TopicPartition>,
+}
+
+/// A registered node is ready.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnfenceNode {
+    /// The node.
+    pub node: NodeId,
+    /// Its registration.
+    pub epoch: BrokerEpoch,
+    /// What must leave the ISR before anything is elected.
+    pub replicas: DistrustedReplicas,
+}
+
+impl Command for UnfenceNode {
+    type Reply = Result<(), Refusal>;
+
+    fn decide(&self, image: &MetadataImage, settings: &Settings) -> Decision<Self::Reply> {
+        let Some(node) = image.node(self.node).filter(|node| node.epoch == self.epoch) else {
+            let message = format!("node {} is not registered with epoch {}", self.node, self.epoch);
+            return Decision::unchanged(Err(Refusal::new(ErrorCode::StaleBrokerEpoch, message)));
+        };
+        match node.state {
+            NodeState::Active | NodeState::Cordoned | NodeState::Draining => return Decision::unchanged(Ok(())),
+            NodeState::Fencing => {
+                let message = format!("node {} is being fenced", self.node);
+                return Decision::unchanged(Err(Refusal::new(ErrorCode::StaleBrokerEpoch, message)));
+            }
+            NodeState::Fenced => {}
+        }
+        let mut steps = Steps::new();
+        let removed = match node.registration.role {
+            NodeRole::Broker => self.remove_distrusted(image, settings, &mut steps),
+            NodeRole::Coordinator => image.clone(),
+        };
+        steps.cut();
+        let active = Change::PutNodeState(self.node, NodeState::Active);
+        let image = image_after(&removed, std::slice::from_ref(&active));
+        steps.push(active);
+        match node.registration.role {
+            NodeRole::Broker => self.elect(&image, settings, &mut steps),
+            NodeRole::Coordinator => shards::spread(&image, &mut steps),
+        }
+        Decision {
+            steps: steps.finish(),
+            reply: Ok(()),
+        }
+    }
+}
+
+impl UnfenceNode {
+    fn remove_distrusted(&self, image: &MetadataImage, settings: &Settings, steps: &mut Steps) -> MetadataImage {
+        let mut changes = Vec::new();
+        for topic in image.topics() {
+            for (index, partition) in topic.indexed_partitions() {
+                if !partition.replicas.contains(&self.node) {
+                    continue;
+                }
+                let key = TopicPartition {
+                    topic_id: topic.id,
+                    partition: index,
+                };
+                let voters = Voters::new(image, settings, topic, partition);
+                let mut changed = (**partition).clone();
+                changed.offline_replicas.retain(|node| *node != self.node);
+                if self.replicas.offline.contains(&key) {
+                    // What the disk holds may come back, so a last member keeps its seat; it leads nothing.
+                    changed.offline_replicas.push(self.node);
+                    voters.fence(&mut changed, self.node);
+                }
+                if self.replicas.short.contains(&key) || self.replicas.missing.contains(&key) {
+                    voters.distrust(&mut changed, self.node, Distrust::Lost);
+                }
+                if changed != **partition {
+                    changes.push(Change::PutPartition(topic.id, index, changed));
+                }
+            }
+        }
+        let after = image_after(image, &changes);
+        for change in changes {
+            steps.push(change);
+        }
+        after
+    }
+
+    /// Partitions without a leader get this node, where it may lead.
+    fn elect(&self, image: &MetadataImage, settings: &Settings, steps: &mut Steps) {
+        for topic in image.topics() {
+            for (index, partition) in topic.indexed_partitions() {
+                if partition.leader.is_some() || !partition.replicas.contains(&self.node) {
+                    continue;
+                }
+                let mut elected = (**partition).clone();
+                if Voters::new(image, settings, topic, partition).elect(&mut elected, &LogEnds::new()) {
+                    steps.push(Change::PutPartition(topic.id, index, elected));
+                }
+            }
+        }
+    }
+}
+
+/// The image as it will be once these changes are committed; its revision is not the one they will get.
+pub(super) fn image_after(image: &MetadataImage, changes: &[Change]) -> MetadataImage {
+    let revision = highwater_proto::types::Revision(image.revision.get() + 1);
+    image.apply(&highwater_proto::metadata::MetadataUpdate {
+        revision,
+        changes: changes.to_vec(),
+    })
+}

@@ -91,7 +91,7 @@ mod tests {
     #[test]
     fn a_manual_clock_moves_only_when_told() {
         let (clock, mover) = Clock::manual(TimestampMs(1_000));
-        let reader = clock.clone();
+        let reader = &clock;
         assert_eq!((reader.now_ms(), reader.now()), (TimestampMs(1_000), Duration::ZERO));
         mover.advance(Duration::from_millis(250));
         assert_eq!(

@@ -36,6 +36,18 @@ impl ConfigErrorKind {
 }
 
 impl ConfigError {
+    /// A value that a process cannot start with; `reason` says what is allowed.
+    #[must_use]
+    pub fn refused(key: &str, value: &str, reason: &str) -> Self {
+        Self::invalid(key, value, reason)
+    }
+
+    /// A key that no process knows.
+    #[must_use]
+    pub fn unknown_key(key: &str) -> Self {
+        Self::unknown("broker", key)
+    }
+
     pub(super) fn invalid(key: &str, value: &str, reason: impl Into<String>) -> Self {
         Self {
             key: key.to_owned(),

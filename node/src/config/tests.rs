@@ -1,0 +1,186 @@
+use std::io::Write as _;
+
+use super::*;
+
+fn load(file: &str, environment: &[(&str, &str)], flags: &[(&str, &str)]) -> Result<NodeConfig, LoadError> {
+    let pairs = |pairs: &[(&str, &str)]| {
+        pairs
+            .iter()
+            .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+            .collect()
+    };
+    let mut properties = tempfile::NamedTempFile::new().unwrap();
+    properties.write_all(file.as_bytes()).unwrap();
+    let sources = Sources {
+        file: Some(properties.path().to_owned()),
+        environment: pairs(environment),
+        flags: pairs(flags),
+    };
+    NodeConfig::load(Profile::Standalone, &sources)
+}
+
+fn refused(file: &str, environment: &[(&str, &str)], flags: &[(&str, &str)]) -> String {
+    load(file, environment, flags).unwrap_err().to_string()
+}
+
+#[test]
+fn a_flag_holds_over_the_environment_and_that_over_the_file() {
+    let file = "num.partitions=2\nlog.retention.hours=2\nfetch.max.bytes=2000";
+    let environment = [
+        ("HIGHWATER_NUM_PARTITIONS", "3"),
+        ("HIGHWATER_LOG_RETENTION_HOURS", "3"),
+        ("PATH", "/bin"),
+    ];
+    let config = load(file, &environment, &[("num.partitions", "4")]).unwrap();
+    assert_eq!(config.broker.topics.partitions, 4);
+    assert_eq!(config.fixed.values["log.retention.hours"], "3");
+    assert_eq!(config.broker.network.fetch_max_bytes, 2000);
+    assert_eq!(config.origins["num.partitions"], Origin::Flag);
+    assert_eq!(
+        config.origins["log.retention.hours"],
+        Origin::Environment("HIGHWATER_LOG_RETENTION_HOURS".to_owned())
+    );
+    assert!(matches!(
+        config.origins["fetch.max.bytes"],
+        Origin::File { line: 3, .. }
+    ));
+}
+
+#[test]
+fn standalone_needs_no_configuration() {
+    let config = NodeConfig::load(Profile::Standalone, &Sources::default()).unwrap();
+    assert_eq!(config.data_dir, PathBuf::from("./highwater-data"));
+    assert_eq!(config.http_listener, "127.0.0.1:9644");
+    assert_eq!((config.node_id, config.rack), (None, None));
+    let [listener] = config.listeners.all.as_slice() else {
+        panic!("one listener")
+    };
+    assert_eq!(listener.bind_address(), "127.0.0.1:9092");
+    assert_eq!(
+        (listener.advertised_host.as_str(), listener.advertised_port),
+        ("127.0.0.1", Some(9092))
+    );
+    assert_eq!(config.session.timeout, Duration::from_secs(5));
+}
+
+/// The keys and values of the file that Apache Kafka ships.
+const SERVER_PROPERTIES: &str = "
+process.roles=broker,controller
+node.id=1
+controller.quorum.bootstrap.servers=localhost:9093
+listeners=PLAINTEXT://:9092,CONTROLLER://:9093
+inter.broker.listener.name=PLAINTEXT
+advertised.listeners=PLAINTEXT://localhost:9092,CONTROLLER://localhost:9093
+controller.listener.names=CONTROLLER
+listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,SSL:SSL,SASL_PLAINTEXT:SASL_PLAINTEXT,SASL_SSL:SASL_SSL
+num.network.threads=3
+num.io.threads=8
+socket.send.buffer.bytes=102400
+socket.receive.buffer.bytes=102400
+socket.request.max.bytes=104857600
+log.dirs=/tmp/kraft-combined-logs
+num.partitions=1
+num.recovery.threads.per.data.dir=2
+offsets.topic.replication.factor=1
+share.coordinator.state.topic.replication.factor=1
+share.coordinator.state.topic.min.isr=1
+transaction.state.log.replication.factor=1
+transaction.state.log.min.isr=1
+log.retention.hours=168
+log.segment.bytes=1073741824
+log.retention.check.interval.ms=300000
+";
+
+#[test]
+fn the_file_that_apache_kafka_ships_works() {
+    let config = load(SERVER_PROPERTIES, &[], &[]).unwrap();
+    assert_eq!(config.node_id, Some(NodeId(1)));
+    assert_eq!(config.data_dir, PathBuf::from("/tmp/kraft-combined-logs"));
+    let names: Vec<_> = config
+        .listeners
+        .all
+        .iter()
+        .map(|listener| listener.name.as_str())
+        .collect();
+    assert_eq!(names, ["PLAINTEXT"]);
+    assert_eq!(config.listeners.all[0].bind_address(), "0.0.0.0:9092");
+    assert_eq!(config.listeners.all[0].advertised_host, "localhost");
+    assert!(config.ignored.iter().any(|ignored| ignored.key == "process.roles"));
+}
+
+#[test]
+fn what_is_wrong_is_named_with_key_value_what_is_allowed_and_where_it_was_set() {
+    let message = refused("\nnum.partitions=many", &[], &[]);
+    for part in ["num.partitions", "\"many\"", "32-bit number", "line 2"] {
+        assert!(message.contains(part), "{part} in {message}");
+    }
+    let message = refused("", &[], &[("segment.bites", "1")]);
+    assert!(
+        message.contains("segment.bites") && message.contains("unknown") && message.contains("flag"),
+        "{message}"
+    );
+    let message = refused("", &[("HIGHWATER_LOG_SEGMENT_BYTES", "1")], &[]);
+    assert!(
+        message.contains("at least 1048576") && message.contains("HIGHWATER_LOG_SEGMENT_BYTES"),
+        "{message}"
+    );
+    assert!(refused("", &[("HIGHWATER_NUM_PARTITION", "1")], &[]).contains("HIGHWATER_NUM_PARTITION"));
+    assert!(refused("a=\\uzzzz", &[], &[]).contains("line 1"));
+    assert!(refused("authorizer.class.name=a.B", &[], &[]).contains("not supported yet"));
+    assert!(refused("log.dirs=/a,/b", &[], &[]).contains("exactly one directory"));
+    assert!(refused("node.id=1\nbroker.id=2", &[], &[]).contains("broker.id"));
+    assert!(parse_set("novalue").unwrap_err().to_string().contains("key=value"));
+    let missing = Sources {
+        file: Some(PathBuf::from("/does/not/exist.properties")),
+        ..Sources::default()
+    };
+    let message = NodeConfig::load(Profile::Standalone, &missing).unwrap_err().to_string();
+    assert!(message.contains("/does/not/exist.properties"), "{message}");
+}
+
+#[test]
+fn variables_of_kubernetes_services_are_left_aside() {
+    let environment = [
+        ("HIGHWATER_SERVICE_HOST", "10.0.0.1"),
+        ("HIGHWATER_BROKER_SERVICE_PORT_KAFKA", "9092"),
+        ("HIGHWATER_PORT", "tcp://10.0.0.1:9092"),
+        ("HIGHWATER_BROKER_PORT_9092_TCP_ADDR", "10.0.0.1"),
+    ];
+    assert!(load("", &environment, &[]).is_ok());
+}
+
+#[test]
+fn listeners_that_cannot_work_are_refused() {
+    let cases = [
+        ("listeners=SSL://:9093", "PLAINTEXT"),
+        ("listeners=OTHER://:9093", "OTHER is missing"),
+        (
+            "listeners=PLAINTEXT://:9092\nadvertised.listeners=OUTSIDE://a:1",
+            "OUTSIDE is not one",
+        ),
+        ("advertised.listeners=PLAINTEXT://0.0.0.0:9092", "all interfaces"),
+        ("inter.broker.listener.name=INSIDE", "INSIDE"),
+        (
+            "listeners=CONTROLLER://:9093\ncontroller.listener.names=CONTROLLER",
+            "at least one",
+        ),
+    ];
+    for (file, expected) in cases {
+        let message = refused(file, &[], &[]);
+        assert!(message.contains(expected), "{expected} in {message}");
+    }
+}
+
+#[test]
+fn the_committed_reference_of_all_configs_is_current() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/configuration.md");
+    let rendered = render_documentation();
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        std::fs::write(path, &rendered).unwrap();
+    }
+    let committed = std::fs::read_to_string(path).unwrap_or_default();
+    assert!(
+        committed == rendered,
+        "docs/configuration.md is not current: run the test again with UPDATE_DOCS=1"
+    );
+}

@@ -1,0 +1,288 @@
+//! The log of one partition: what it holds, and what of it is on disk.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use highwater_proto::types::{LeaderEpoch, Offset, TimestampMs, TopicId};
+
+use crate::log::config::LogConfig;
+use crate::log::error::LogError;
+use crate::log::files::{sync_dir, write_at};
+use crate::log::flush::{Dirty, FlushOutcome, FlushTicket};
+use crate::log::index::SegmentFiles;
+use crate::log::leader_epochs::{self, EpochEnd, LeaderEpochs};
+use crate::log::log_dir::{FlushPoint, LogDir};
+use crate::log::partition_dir::{self, DeletedDir};
+use crate::log::producer_snapshot;
+use crate::log::producer_state::ProducerState;
+use crate::log::segment::Segment;
+
+/// The log of one partition. Not synchronised: it lives behind its partition's lock. Appends and hot reads are quick;
+/// [`Self::open`], truncation, retention and [`Self::close_clean`] may wait for the disk.
+#[derive(Debug)]
+pub struct Log {
+    pub(super) log_dir: Arc<LogDir>,
+    /// The partition's directory, which exists from the first append on.
+    pub(super) dir: PathBuf,
+    pub(super) has_dir: bool,
+    pub(super) topic_id: TopicId,
+    pub(super) config: Arc<LogConfig>,
+    /// Ascending and without gaps; the last one is active. Empty before the first append.
+    pub(super) segments: Vec<Segment>,
+    pub(super) log_start: Offset,
+    pub(super) log_end: Offset,
+    /// Epoch of the last batch.
+    pub(super) last_epoch: Option<LeaderEpoch>,
+    /// Up to where everything is on disk, in this generation.
+    pub(super) durable_end: Offset,
+    /// Counts truncations: a flush that began before one says nothing about what is there now.
+    pub(super) generation: u64,
+    pub(super) epochs: LeaderEpochs,
+    pub(super) producers: ProducerState,
+    pub(super) dirty: Dirty,
+    pub(super) flush_in_flight: bool,
+}
+
+impl Log {
+    /// First offset that may be read.
+    #[must_use]
+    pub fn log_start(&self) -> Offset {
+        self.log_start
+    }
+
+    /// Offset of the next record.
+    #[must_use]
+    pub fn log_end(&self) -> Offset {
+        self.log_end
+    }
+
+    /// Up to where the replica may acknowledge: what is on disk, or the log end with `write.caching`. After recovery 0
+    /// until what was recovered has been flushed once.
+    #[must_use]
+    pub fn flushed_end(&self) -> Offset {
+        if self.config.write_caching {
+            self.log_end
+        } else {
+            self.durable_end
+        }
+    }
+
+    /// Up to where the log is on disk, whatever `write.caching` says.
+    #[must_use]
+    pub fn durable_end(&self) -> Offset {
+        self.durable_end
+    }
+
+    /// Leader epoch of the last batch; None for an empty log (Kafka's -1).
+    #[must_use]
+    pub fn last_epoch(&self) -> Option<LeaderEpoch> {
+        self.last_epoch
+    }
+
+    /// The leader epochs of the log.
+    #[must_use]
+    pub fn leader_epochs(&self) -> &LeaderEpochs {
+        &self.epochs
+    }
+
+    /// Answers OffsetForLeaderEpoch: see [`LeaderEpochs::end_offset_for`].
+    #[must_use]
+    pub fn end_offset_for(&self, epoch: LeaderEpoch) -> Option<EpochEnd> {
+        self.epochs.end_offset_for(epoch, self.log_end)
+    }
+
+    /// Records that this replica leads from the log end on. To be flushed before it serves.
+    pub fn become_leader(&mut self, epoch: LeaderEpoch) {
+        if self.epochs.assign(epoch, self.log_end) && self.has_dir {
+            self.dirty.epochs = true;
+        }
+    }
+
+    /// Bytes of all segments.
+    #[must_use]
+    pub fn size(&self) -> u64 {
+        self.segments.iter().map(|segment| segment.size).sum()
+    }
+
+    /// Number of segments.
+    #[must_use]
+    pub fn segment_count(&self) -> usize {
+        self.segments.len()
+    }
+
+    /// Base offset of the active segment; the log end before the first append.
+    #[must_use]
+    pub fn active_base(&self) -> Offset {
+        self.segments.last().map_or(self.log_end, |segment| segment.base)
+    }
+
+    /// `<topic>-<partition>`.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        self.dir.file_name().and_then(|name| name.to_str()).unwrap_or_default()
+    }
+
+    /// The configuration in force.
+    #[must_use]
+    pub fn config(&self) -> &Arc<LogConfig> {
+        &self.config
+    }
+
+    /// Changes the configuration. Turning `write.caching` off makes the flushed end the real one at once.
+    pub fn set_config(&mut self, config: Arc<LogConfig>) {
+        self.config = config;
+    }
+
+    /// Number of idempotent producers remembered.
+    #[must_use]
+    pub fn producer_count(&self) -> usize {
+        self.producers.len()
+    }
+
+    /// Forgets producers whose last batch is older than `producer.id.expiration.ms` by its own timestamp.
+    pub fn expire_producers(&mut self, now: TimestampMs) {
+        let after = self.config.producer_id_expiration;
+        self.producers.expire(now, after);
+    }
+
+    pub(super) fn files(&self, segment: &Segment) -> SegmentFiles<'_> {
+        SegmentFiles {
+            cache: self.log_dir.files(),
+            dir: &self.dir,
+            base: segment.base.0,
+        }
+    }
+
+    /// True if anything waits to be flushed.
+    #[must_use]
+    pub fn needs_flush(&self) -> bool {
+        !self.dirty.is_empty()
+    }
+
+    /// Takes the work of the next flush; None if there is none, or if one is under way (its completion is followed by
+    /// another round).
+    pub fn take_flush_ticket(&mut self) -> Option<FlushTicket> {
+        if self.flush_in_flight || self.dirty.is_empty() {
+            return None;
+        }
+        self.flush_in_flight = true;
+        let dirty = std::mem::take(&mut self.dirty);
+        let checkpoint = || (self.dir.join(leader_epochs::FILE_NAME), self.epochs.to_checkpoint());
+        Some(FlushTicket {
+            log_dir: Arc::clone(&self.log_dir),
+            files: dirty.files,
+            epoch_checkpoint: dirty.epochs.then(checkpoint),
+            dir: (dirty.dir || dirty.epochs).then(|| self.dir.clone()),
+            created: dirty.created,
+            end: self.log_end,
+            epoch: self.last_epoch,
+            generation: self.generation,
+        })
+    }
+
+    /// Applies the end of a flush. Some: the durable end moved there. A flush that began before a truncation, or that
+    /// failed, changes nothing.
+    pub fn complete_flush(&mut self, outcome: &FlushOutcome) -> Option<Offset> {
+        self.flush_in_flight = false;
+        let counts = outcome.flushed && outcome.generation == self.generation && outcome.end > self.durable_end;
+        if !counts {
+            return None;
+        }
+        self.durable_end = outcome.end;
+        let epoch = outcome.epoch.unwrap_or(LeaderEpoch(-1));
+        self.log_dir.record_flush(
+            self.name(),
+            self.topic_id,
+            FlushPoint {
+                end: outcome.end,
+                epoch,
+            },
+        );
+        Some(outcome.end)
+    }
+
+    /// Closes the log so that the next start needs no scan: completes indexes and producer snapshot and waits until
+    /// all is on disk. [`LogDir::close_clean`] follows when all logs are closed.
+    ///
+    /// # Errors
+    /// [`LogError`]; the disk must then not be marked clean.
+    pub fn close_clean(&mut self) -> Result<(), LogError> {
+        self.log_dir.check()?;
+        if !self.has_dir {
+            return Ok(());
+        }
+        if let Some(active) = self.segments.last_mut() {
+            let files = SegmentFiles {
+                cache: self.log_dir.files(),
+                dir: &self.dir,
+                base: active.base.0,
+            };
+            for index in active.finish(files)? {
+                self.dirty.add(&index, false);
+            }
+            self.write_snapshot()?;
+        }
+        self.dirty.dir = true;
+        self.dirty.end = true;
+        self.flush_in_flight = false;
+        let Some(ticket) = self.take_flush_ticket() else {
+            return Ok(());
+        };
+        let outcome = ticket.flush();
+        self.log_dir.check()?;
+        self.complete_flush(&outcome);
+        Ok(())
+    }
+
+    /// Writes the producers' state as of the log end. Flushed with the next ticket.
+    pub(super) fn write_snapshot(&mut self) -> Result<(), LogError> {
+        let path = producer_snapshot::path(&self.dir, self.log_end);
+        let file = std::fs::File::create(&path).map_err(|e| LogError::io("create", &path, e))?;
+        write_at(&file, &producer_snapshot::encode(&self.producers), 0).map_err(|e| LogError::io("write", &path, e))?;
+        self.dirty.add(&Arc::new(file), false);
+        self.dirty.dir = true;
+        Ok(())
+    }
+
+    /// Creates the partition's directory if there is none yet.
+    pub(super) fn ensure_dir(&mut self) -> Result<(), LogError> {
+        if self.has_dir {
+            return Ok(());
+        }
+        match std::fs::create_dir(&self.dir) {
+            Err(e) if e.kind() != std::io::ErrorKind::AlreadyExists => {
+                return Err(LogError::io("create", &self.dir, e));
+            }
+            _ => {}
+        }
+        let path = self.dir.join(partition_dir::METADATA_FILE);
+        let file = std::fs::File::create(&path).map_err(|e| LogError::io("create", &path, e))?;
+        let content = partition_dir::metadata(self.topic_id);
+        write_at(&file, content.as_bytes(), 0).map_err(|e| LogError::io("write", &path, e))?;
+        self.dirty.add(&Arc::new(file), false);
+        self.dirty.dir = true;
+        self.dirty.epochs = !self.epochs.entries().is_empty();
+        self.dirty.created = Some(self.log_dir.note_creation());
+        self.has_dir = true;
+        Ok(())
+    }
+
+    /// Deletes the log: its directory is renamed at once, so that a new partition of the same name can start, and the
+    /// files go with [`DeletedDir::remove`] after `file.delete.delay.ms`. None if nothing was ever written.
+    ///
+    /// # Errors
+    /// [`LogError::Io`] if the directory cannot be renamed; it then stays.
+    pub fn delete(self) -> Result<Option<DeletedDir>, LogError> {
+        self.log_dir.forget(self.name());
+        if !self.has_dir {
+            return Ok(None);
+        }
+        let to = self
+            .log_dir
+            .root()
+            .join(partition_dir::renamed(self.name(), partition_dir::DELETE_SUFFIX));
+        std::fs::rename(&self.dir, &to).map_err(|e| LogError::io("rename", &self.dir, e))?;
+        sync_dir(self.log_dir.root())?;
+        Ok(Some(DeletedDir::new(to)))
+    }
+}

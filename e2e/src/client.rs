@@ -256,7 +256,7 @@ impl Driver {
 
     /// Apache Kafka's Java clients.
     pub fn java(bootstrap: &str) -> Self {
-        Self::start(|| setup::java("Driver"), bootstrap)
+        Self::start(setup::java_driver, bootstrap)
     }
 
     /// kafka-python.

@@ -34,8 +34,21 @@ pub fn kcat() -> Command {
     Command::new("kcat")
 }
 
-/// A Java process over Apache Kafka's jars and the Java driver, started as fast as a JVM starts.
+/// The Java driver of `e2e/clients/java`, whose stdout carries answers and nothing else.
+pub fn java_driver() -> Command {
+    let mut command = java_options();
+    command.args(["-Dkafka.log=OFF", "Driver"]);
+    command
+}
+
+/// A class of Apache Kafka's jars, started as fast as a JVM starts.
 pub fn java(class: &str) -> Command {
+    let mut command = java_options();
+    command.args(["-Dkafka.log=ERROR", class]);
+    command
+}
+
+fn java_options() -> Command {
     let class_path = format!("{}:{}/*", tool("java").display(), tool("kafka").display());
     let log_settings = root().join("e2e/bench/peer/log4j2.xml");
     let mut command = Command::new("java");
@@ -48,6 +61,6 @@ pub fn java(class: &str) -> Command {
             "-Dkafka.log=ERROR",
         ])
         .arg(format!("-Dlog4j2.configurationFile={}", log_settings.display()))
-        .args(["-cp", &class_path, class]);
+        .args(["-cp", &class_path]);
     command
 }

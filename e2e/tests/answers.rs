@@ -3,6 +3,7 @@
 
 use bytes::Bytes;
 use highwater_e2e::broker::{Broker, is_kafka};
+use highwater_e2e::client::wait_until;
 use highwater_e2e::raw::{
     Producer, Raw, batch, encode_batch, fetch_request, group_id, produce_request, text, topic_name,
 };
@@ -249,8 +250,13 @@ const GROUPS: &[Row] = &[
             .with_generation_id(1);
         t.raw.call(4, &request).unwrap().error_code.to_string()
     }),
+    ("OffsetCommit by a member of an unknown group", "22", |t| {
+        let g = t.name("c22");
+        t.commit(&g, "nobody", 1)
+    }),
     ("OffsetCommit by an unknown member", "25", |t| {
         let g = t.name("c25");
+        t.commit(&g, "", -1);
         t.commit(&g, "nobody", 1)
     }),
     ("OffsetCommit without a member (generation -1)", "0", |t| {
@@ -345,7 +351,12 @@ const TOPICS: &[Row] = &[
     ("InitProducerId at the start", "0", |t| {
         let mut code = || {
             t.raw
-                .call(4, &InitProducerIdRequest::default().with_producer_id((-1).into()))
+                .call(
+                    4,
+                    &InitProducerIdRequest::default()
+                        .with_transactional_id(None)
+                        .with_producer_id((-1).into()),
+                )
                 .unwrap()
                 .error_code
         };
@@ -445,7 +456,9 @@ impl Table {
     }
 
     fn producer_id(&mut self) -> i64 {
-        let request = InitProducerIdRequest::default().with_producer_id((-1).into());
+        let request = InitProducerIdRequest::default()
+            .with_transactional_id(None)
+            .with_producer_id((-1).into());
         settled(|| self.raw.call(4, &request).unwrap().error_code, &[14, 15, 16]);
         self.raw.call(4, &request).unwrap().producer_id.0
     }
@@ -466,7 +479,8 @@ impl Table {
     }
 
     fn commit(&mut self, group: &str, member: &str, generation: i32) -> String {
-        let topic = self.topic(&format!("t-{group}"), &[]);
+        let topic = self.name("commits");
+        let _ = self.raw.create_code(&topic, 1, 1, &[]).unwrap();
         let partition = OffsetCommitRequestPartition::default()
             .with_partition_index(0)
             .with_committed_offset(0);
@@ -488,12 +502,12 @@ impl Table {
     fn coordinator_ready(&mut self) {
         let find = FindCoordinatorRequest::default().with_coordinator_keys(vec![text("any")]);
         settled(|| self.raw.call(4, &find).unwrap().coordinators[0].error_code, &[15]);
+        // A heartbeat is answered while a shard loads, so ask for offsets; enough groups to touch every shard.
         for group in 0..50 {
-            let request = HeartbeatRequest::default()
-                .with_group_id(group_id(&format!("probe-{group}")))
-                .with_member_id(text("nobody"));
-            let code = settled(|| self.raw.call(4, &request).unwrap().error_code, &[14, 15, 16]);
-            assert_eq!(code, 25);
+            let name = format!("probe-{group}");
+            wait_until("the coordinator has loaded", Duration::from_secs(20), || {
+                self.raw.committed(&name, "no-such-topic", 1).is_ok()
+            });
         }
     }
 

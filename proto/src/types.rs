@@ -158,3 +158,13 @@ pub const TRANSACTION_STATE_TOPIC: &str = "__transaction_state";
 pub fn is_internal_topic(name: &str) -> bool {
     matches!(name, CONSUMER_OFFSETS_TOPIC | TRANSACTION_STATE_TOPIC | "__share_group_state")
 }
+
+/// Longest name of a topic, in bytes.
+pub const MAX_TOPIC_NAME_BYTES: usize = 249;
+
+/// True for names that a topic may have (Kafka's `Topic.validate`, rule 102).
+#[must_use]
+pub fn is_legal_topic_name(name: &str) -> bool {
+    let legal = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
+    !matches!(name, "" | "." | "..") && name.len() <= MAX_TOPIC_NAME_BYTES && name.bytes().all(legal)
+}

@@ -106,13 +106,12 @@ fn emit_read(out: &mut String, message: &Message, it: &Struct<'_>, scope: &str) 
     );
     for field in &it.fields {
         let default = field.default_expr(scope);
-        let mutable = if field.tagged().is_empty() { "" } else { "mut " };
-        let value = |versions| read_expr(message, field, versions, scope);
-        let untagged = field.untagged();
-        let value = match condition(untagged, it.versions) {
-            _ if untagged.is_empty() => default,
-            None => value(it.versions),
-            Some(condition) => format!("if {condition} {{ {} }} else {{ {default} }}", value(untagged)),
+        let mutable = if field.tag.is_some() { "mut " } else { "" };
+        let read = read_expr(message, field, scope);
+        let value = match condition(field.versions, it.versions) {
+            _ if field.tag.is_some() => default,
+            None => read,
+            Some(condition) => format!("if {condition} {{ {read} }} else {{ {default} }}"),
         };
         line!(
             out,
@@ -121,42 +120,45 @@ fn emit_read(out: &mut String, message: &Message, it: &Struct<'_>, scope: &str) 
             field.rust_type(scope)
         );
     }
-    let tagged: Vec<&Field> = it.fields.iter().filter(|field| !field.tagged().is_empty()).collect();
-    line!(
-        out,
-        "let unknown_tagged_fields = r.tagged_fields(&mut |{}| {{",
-        if tagged.is_empty() { "_, _" } else { "r, tag" }
-    );
+    let tagged: Vec<(u32, &Field)> = it.tagged_fields();
     if tagged.is_empty() {
-        line!(out, "Ok(false)");
+        line!(
+            out,
+            "let unknown_tagged_fields = r.tagged_fields(&mut |_, _| Ok(false))?;"
+        );
     } else {
-        line!(out, "match tag {{");
-        for field in tagged {
-            let Some((tag, versions)) = field.tag else { continue };
-            let value = read_expr(message, field, versions, scope);
-            match condition(versions, message.flexible.intersect(it.versions)) {
-                None => line!(out, "{tag} => {} = {value},", field.ident()),
+        line!(
+            out,
+            "let unknown_tagged_fields = r.tagged_fields(&mut |r, tag| {{\nmatch tag {{"
+        );
+        for (tag, field) in tagged {
+            let read = read_expr(message, field, scope);
+            match condition(field.versions, message.flexible.intersect(it.versions)) {
+                None => line!(out, "{tag} => {} = {read},", field.ident()),
                 Some(condition) => {
-                    line!(out, "{tag} if {condition} => {} = {value},", field.ident());
+                    line!(out, "{tag} if {condition} => {} = {read},", field.ident());
                     line!(out, "{tag} => return r.tag_not_in_version(tag),");
                 }
             }
         }
-        line!(out, "_ => return Ok(false),\n}}\nOk(true)");
+        line!(out, "_ => return Ok(false),\n}}\nOk(true)\n}})?;");
     }
-    line!(out, "}})?;\nOk(Self {{");
+    line!(out, "Ok(Self {{");
     for field in &it.fields {
         line!(out, "{},", field.ident());
     }
     line!(out, "unknown_tagged_fields,\n}})\n}}");
 }
 
-/// An expression that reads the field in some of `versions`.
-fn read_expr(message: &Message, field: &Field, versions: Versions, scope: &str) -> String {
+/// An expression that reads the field.
+fn read_expr(message: &Message, field: &Field, scope: &str) -> String {
     let (plain, nullable) = match &field.ty {
-        Type::Struct(name) => (format!("{scope}{name}::read(r)?"), "r.nullable_struct()?".to_owned()),
+        Type::Struct(name) => (
+            format!("{scope}{name}::read(r)?"),
+            format!("r.{}()?", nullable_struct(field)),
+        ),
         Type::Array(inner) => {
-            let min = min_size(inner, &field.children, versions, message.flexible);
+            let min = min_size(inner, &field.children, field.versions, message.flexible);
             let read = match &**inner {
                 Type::Struct(name) => format!("{scope}{name}::read"),
                 inner => format!("Reader::{}", method(inner)),
@@ -172,9 +174,18 @@ fn read_expr(message: &Message, field: &Field, versions: Versions, scope: &str) 
     if field.nullable.is_empty() {
         return plain;
     }
-    match condition(field.nullable, versions) {
+    match condition(field.nullable, field.versions) {
         None => nullable,
         Some(condition) => format!("if {condition} {{ {nullable} }} else {{ Some({plain}) }}"),
+    }
+}
+
+/// The reader's and the writer's method for a struct that may be null.
+fn nullable_struct(field: &Field) -> &'static str {
+    if field.tag.is_some() {
+        "tagged_nullable_struct"
+    } else {
+        "nullable_struct"
     }
 }
 
@@ -184,26 +195,21 @@ fn emit_write(out: &mut String, it: &Struct<'_>, scope: &str) {
         "fn write(&self, w: &mut Writer<'_>) -> Result<(), EncodeError> {{\nlet v = w.version();"
     );
     for field in &it.fields {
-        let untagged = field.untagged();
-        if !untagged.is_empty() {
-            match condition(untagged, it.versions) {
-                None => line!(out, "{}", write_stmt(field, it.versions)),
-                Some(condition) => line!(out, "if {condition} {{ {} }}", write_stmt(field, untagged)),
+        let condition = condition(field.versions, it.versions);
+        if field.tag.is_none() {
+            match &condition {
+                None => line!(out, "{}", write_stmt(field)),
+                Some(condition) => line!(out, "if {condition} {{ {} }}", write_stmt(field)),
             }
         }
-        if let Some(condition) = condition(field.versions, it.versions)
+        if let Some(condition) = condition
             && !field.ignorable
         {
             line!(out, "if !({condition}) && {} {{", field.is_set_expr(scope));
             line!(out, "return Err(w.not_in_version(\"{}\"));\n}}", field.name);
         }
     }
-    let mut tagged: Vec<(u32, &Field)> = it
-        .fields
-        .iter()
-        .filter_map(|field| Some((field.tag?.0, field)))
-        .collect();
-    tagged.sort_by_key(|(tag, _)| *tag);
+    let tagged = it.tagged_fields();
     let known: Vec<String> = tagged
         .iter()
         .map(|(tag, field)| known_tag(*tag, field, it.versions, scope))
@@ -219,21 +225,22 @@ fn emit_write(out: &mut String, it: &Struct<'_>, scope: &str) {
     }
     line!(out, "&mut |w, tag| {{ match tag {{");
     for (tag, field) in tagged {
-        line!(out, "{tag} => {{ {} }}", write_stmt(field, field.tagged()));
+        line!(out, "{tag} => {{ {} }}", write_stmt(field));
     }
     line!(out, "_ => {{}}\n}}\nOk(()) }})\n}}");
 }
 
+/// The number of a tagged field, and whether it is set in a version that has it.
 fn known_tag(tag: u32, field: &Field, all: Versions, scope: &str) -> String {
     let set = field.is_set_expr(scope);
-    match condition(field.tagged(), all) {
+    match condition(field.versions, all) {
         None => format!("({tag}, {set})"),
         Some(condition) => format!("({tag}, {condition} && ({set}))"),
     }
 }
 
-/// Statements that write the field in some of `versions`.
-fn write_stmt(field: &Field, versions: Versions) -> String {
+/// Statements that write the field.
+fn write_stmt(field: &Field) -> String {
     let x = format!("self.{}", field.ident());
     let each = |inner: &Type| match inner {
         Type::Struct(_) => "|w, x| x.write(w)".to_owned(),
@@ -255,9 +262,10 @@ fn write_stmt(field: &Field, versions: Versions) -> String {
     let nullable = match &field.ty {
         Type::Array(inner) => format!("w.nullable_array({x}.as_deref(), {})?;", each(inner)),
         _ if field.never_compact => format!("w.plain_nullable_string({x}.as_ref())?;"),
+        Type::Struct(_) => format!("w.{}({x}.as_ref())?;", nullable_struct(field)),
         ty => format!("w.nullable_{}({x}.as_ref())?;", method(ty)),
     };
-    match condition(field.nullable, versions) {
+    match condition(field.nullable, field.versions) {
         None => nullable,
         Some(condition) => format!(
             "if {condition} {{ {nullable} }} else {{ let x = w.some(&{x}, \"{}\")?; {} }}",

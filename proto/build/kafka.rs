@@ -25,9 +25,16 @@ pub fn generate(from: &Path, to: &Path) -> Result<(), String> {
     }
     random::apis(&mut random, &apis);
     let mut records = String::new();
+    let mut visits = String::new();
     for path in schema_files(&from.join("records"))? {
-        record_module(&path, &mut records, &mut random).map_err(|why| format!("{}: {why}", path.display()))?;
+        record_module(&path, &mut records, &mut random, &mut visits)
+            .map_err(|why| format!("{}: {why}", path.display()))?;
     }
+    line!(records, "/// Calls the visitor with every message of this module.");
+    line!(
+        records,
+        "pub fn visit_all<V: crate::kafka::MessageVisitor>(visitor: &mut V) {{\n{visits}}}"
+    );
     let errors = tables::error_code(&read(&from.join("errors.tsv"))?).map_err(|why| format!("errors.tsv: {why}"))?;
     let outputs = [
         ("messages.rs", messages),
@@ -99,7 +106,7 @@ fn api_module(path: &Path, out: &mut String, apis: &mut Vec<Api>) -> Result<(), 
 }
 
 /// `offset_commit_key.kafka` becomes `pub mod offset_commit_key`.
-fn record_module(path: &Path, out: &mut String, random: &mut String) -> Result<(), String> {
+fn record_module(path: &Path, out: &mut String, random: &mut String, visits: &mut String) -> Result<(), String> {
     let kind = schema::parse(&read(path)?)?;
     let (message, marker) = match kind {
         Kind::Api { .. } => return Err("an api among the records".to_owned()),
@@ -127,6 +134,7 @@ fn record_module(path: &Path, out: &mut String, random: &mut String) -> Result<(
     emit::message(out, &message, None)?;
     let module = format!("records::{}", stem(path)?);
     random::message(random, &message, &module, &module)?;
+    line!(visits, "visitor.visit::<{}::{}>();", stem(path)?, message.name);
     line!(out, "{marker}\n}}");
     Ok(())
 }

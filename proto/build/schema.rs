@@ -127,8 +127,8 @@ pub struct Field {
     pub nullable: Versions,
     /// Versions that carry the field.
     pub versions: Versions,
-    /// The tag, and the versions in which the field is tagged rather than at its place.
-    pub tag: Option<(u32, Versions)>,
+    /// The tag of a field that is not at its place, but among the tagged fields.
+    pub tag: Option<u32>,
     /// Default as written; `None` is the type's own zero value.
     pub default: Option<String>,
     pub ignorable: bool,
@@ -245,8 +245,8 @@ impl<'a> Lines<'a> {
             "none" => Versions::NONE,
             text => Versions::parse(text, versions.max).ok_or_else(bad)?.intersect(versions),
         };
-        let mut fields = self.fields(2, versions, flexible)?;
-        resolve(&mut fields, versions);
+        let mut fields = self.fields(2, versions)?;
+        resolve(&mut fields, versions, flexible)?;
         Ok(Message {
             name,
             versions,
@@ -256,7 +256,7 @@ impl<'a> Lines<'a> {
     }
 
     /// The fields at this indentation, with what is nested under them.
-    fn fields(&mut self, indent: usize, all: Versions, flexible: Versions) -> Result<Vec<Field>, String> {
+    fn fields(&mut self, indent: usize, all: Versions) -> Result<Vec<Field>, String> {
         let mut fields = Vec::new();
         while let Some((number, line)) = self.peek() {
             let found = line.len() - line.trim_start().len();
@@ -267,9 +267,8 @@ impl<'a> Lines<'a> {
                 return Err(format!("line {number}: indented by {found}, not by {indent}"));
             }
             self.at += 1;
-            let mut field =
-                field(line.trim_start(), all, flexible).map_err(|why| format!("line {number}: {why}: `{line}`"))?;
-            field.children = self.fields(indent + 2, all, flexible)?;
+            let mut field = field(line.trim_start(), all).map_err(|why| format!("line {number}: {why}: `{line}`"))?;
+            field.children = self.fields(indent + 2, all)?;
             if field.ty.struct_name().is_some() == field.children.is_empty() {
                 return Err(format!(
                     "line {number}: structs, and only they, have fields under them: `{line}`"
@@ -281,7 +280,7 @@ impl<'a> Lines<'a> {
     }
 }
 
-fn field(line: &str, all: Versions, flexible: Versions) -> Result<Field, String> {
+fn field(line: &str, all: Versions) -> Result<Field, String> {
     let (name, rest) = line.split_once(": ").ok_or("no `name: type`")?;
     let mut words = rest.split_whitespace().peekable();
     let ty = words.next().ok_or("no type")?;
@@ -313,17 +312,8 @@ fn field(line: &str, all: Versions, flexible: Versions) -> Result<Field, String>
     while let Some(word) = words.next() {
         match word {
             "tag" => {
-                let word = words.next().ok_or("no number after `tag`")?;
-                let (number, range) = match word.split_once('(') {
-                    None => (word, flexible),
-                    Some((number, range)) => {
-                        let range = range
-                            .strip_suffix(')')
-                            .and_then(|range| Versions::parse(range, all.max));
-                        (number, range.ok_or("bad range after the tag")?.intersect(flexible))
-                    }
-                };
-                field.tag = Some((number.parse().map_err(|_| "bad tag")?, range));
+                let number = words.next().ok_or("no number after `tag`")?;
+                field.tag = Some(number.parse().map_err(|_| "bad tag")?);
             }
             "=" => field.default = Some(words.next().ok_or("no default after `=`")?.to_owned()),
             "ignorable" => field.ignorable = true,
@@ -336,15 +326,19 @@ fn field(line: &str, all: Versions, flexible: Versions) -> Result<Field, String>
     Ok(field)
 }
 
-/// Cuts every range by its parent's.
-fn resolve(fields: &mut [Field], parent: Versions) {
+/// Cuts every range by its parent's. Only flexible versions have tagged fields.
+fn resolve(fields: &mut [Field], parent: Versions, flexible: Versions) -> Result<(), String> {
     for field in fields {
         field.versions = field.versions.intersect(parent);
         field.nullable = field.nullable.intersect(field.versions);
-        if let Some((_, range)) = &mut field.tag {
-            *range = range.intersect(field.versions);
+        if field.tag.is_some() && field.versions.intersect(flexible) != field.versions {
+            return Err(format!(
+                "field {} has a tag in versions that are not flexible",
+                field.name
+            ));
         }
         let versions = field.versions;
-        resolve(&mut field.children, versions);
+        resolve(&mut field.children, versions, flexible)?;
     }
+    Ok(())
 }

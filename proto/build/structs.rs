@@ -10,6 +10,19 @@ pub struct Struct<'a> {
     pub versions: Versions,
 }
 
+impl Struct<'_> {
+    /// The tagged fields by ascending number.
+    pub fn tagged_fields(&self) -> Vec<(u32, &Field)> {
+        let mut tagged: Vec<_> = self
+            .fields
+            .iter()
+            .filter_map(|field| Some((field.tag?, field)))
+            .collect();
+        tagged.sort_by_key(|(tag, _)| *tag);
+        tagged
+    }
+}
+
 /// The message itself first, then every struct under it once. A name that stands for two shapes is an error.
 pub fn collect(message: &Message) -> Result<Vec<Struct<'_>>, String> {
     let top = Struct {
@@ -59,25 +72,6 @@ impl Field {
     fn widen(&mut self, other: &Self) {
         self.versions = self.versions.hull(other.versions);
         self.nullable = self.nullable.hull(other.nullable);
-        if let (Some((_, versions)), Some((_, others))) = (&mut self.tag, other.tag) {
-            *versions = versions.hull(others);
-        }
-    }
-
-    /// The versions in which the field stands at its place rather than among the tagged fields.
-    pub fn untagged(&self) -> Versions {
-        match self.tag {
-            Some((_, tagged)) if !tagged.is_empty() => Versions {
-                min: self.versions.min,
-                max: self.versions.max.min(tagged.min - 1),
-            },
-            _ => self.versions,
-        }
-    }
-
-    /// The versions in which the field is tagged.
-    pub fn tagged(&self) -> Versions {
-        self.tag.map_or(Versions::NONE, |(_, versions)| versions)
     }
 
     /// The Rust identifier.
@@ -128,7 +122,10 @@ impl Field {
             return format!("{x}.is_some()");
         }
         if !self.nullable.is_empty() {
-            return format!("{x}.as_ref().is_none_or(|x| !x.is_empty())");
+            return match &self.ty {
+                Type::Struct(name) => format!("{x}.as_ref().is_none_or(|x| *x != {scope}{name}::default())"),
+                _ => format!("{x}.as_ref().is_none_or(|x| !x.is_empty())"),
+            };
         }
         match (&self.ty, self.default.as_deref()) {
             (Type::Bool, Some("true")) => format!("!{x}"),
@@ -205,7 +202,9 @@ fn size_at(ty: &Type, fields: &[Field], version: i16, flexible: bool) -> usize {
         Type::String => 2,
         Type::Bytes | Type::Records | Type::Array(_) => 4,
         Type::Struct(_) => {
-            let fields = fields.iter().filter(|field| field.untagged().contains(version));
+            let fields = fields
+                .iter()
+                .filter(|field| field.tag.is_none() && field.versions.contains(version));
             let size = |field: &Field| match &field.ty {
                 Type::Struct(_) if !field.nullable.is_empty() => 1,
                 ty => size_at(ty, &field.children, version, flexible),

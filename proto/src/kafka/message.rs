@@ -85,6 +85,12 @@ pub trait Request: Message {
     type Response: Message;
 }
 
+/// Code that is generic over messages.
+pub trait MessageVisitor {
+    /// Runs once per message type.
+    fn visit<M: Message>(&mut self);
+}
+
 /// The key of a record of an internal topic: its type, then the fields of its only version.
 pub trait RecordKey: Message {
     /// The number that leads the key and says what the record is.

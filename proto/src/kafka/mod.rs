@@ -8,6 +8,8 @@ mod api_key;
 mod byte_str;
 mod error;
 mod error_code;
+#[doc(hidden)]
+pub mod fuzz;
 mod header;
 mod message;
 mod reader;
@@ -18,7 +20,7 @@ pub use byte_str::ByteStr;
 pub use error::{DecodeError, EncodeError};
 pub use error_code::ErrorCode;
 pub use header::{RequestHeader, RequestPrefix, ResponseHeader};
-pub use message::{Body, Message, RecordKey, RecordValue, Request, VersionedData, peek_int16};
+pub use message::{Body, Message, MessageVisitor, RecordKey, RecordValue, Request, VersionedData, peek_int16};
 pub use reader::{Reader, TaggedFields};
 pub use writer::Writer;
 

@@ -8,10 +8,11 @@ use super::{Body, ByteStr, DecodeError};
 /// Unknown tagged fields of one struct, as they came: number and content.
 pub type TaggedFields = Vec<(u32, Bytes)>;
 
-/// What decoded arrays may take in memory, whatever the frame's length; see [`Reader::array`].
-const BUDGET_BASE: usize = 16 << 20;
-/// How many bytes of decoded arrays one byte of the frame may cause beyond [`BUDGET_BASE`].
-const BUDGET_PER_BYTE: usize = 4;
+/// What the decoded arrays of a frame may take in memory: so much whatever its length, so many bytes per byte of it,
+/// and never more than the last. Real requests stay far below, as their names are longer than a few bytes.
+const BUDGET_BASE: usize = 4 << 20;
+const BUDGET_PER_BYTE: usize = 8;
+const BUDGET_LIMIT: usize = 256 << 20;
 /// Elements reserved at once; longer arrays grow with what has really been read.
 const RESERVE_LIMIT: usize = 1024;
 /// Longest string, as in Kafka.
@@ -43,7 +44,11 @@ impl<'a> Reader<'a> {
     /// Starts at the beginning of `frame`.
     #[must_use]
     pub fn new(frame: &'a Bytes, version: i16, flexible: bool) -> Self {
-        let budget = BUDGET_BASE.saturating_add(frame.len().saturating_mul(BUDGET_PER_BYTE));
+        let budget = frame
+            .len()
+            .saturating_mul(BUDGET_PER_BYTE)
+            .saturating_add(BUDGET_BASE)
+            .min(BUDGET_LIMIT);
         Self {
             frame,
             rest: frame,
@@ -225,7 +230,7 @@ impl<'a> Reader<'a> {
 
     /// An array or null. `min` is the least number of bytes that an element takes; a count that the bytes that are
     /// left cannot hold is refused at once. As an element may take far more memory than wire, all arrays of one frame
-    /// together may take 16 MiB and four times the frame's length.
+    /// together may take 4 MiB and eight times the frame's length, but not more than 256 MiB.
     ///
     /// # Errors
     /// When the count is too large, or an element is bad.
@@ -282,6 +287,18 @@ impl<'a> Reader<'a> {
     /// When the struct is bad.
     pub fn nullable_struct<T: Body>(&mut self) -> Result<Option<T>, DecodeError> {
         if self.int8()? < 0 {
+            Ok(None)
+        } else {
+            T::read(self).map(Some)
+        }
+    }
+
+    /// A struct or null in a tagged field: 0 for null, 1, then the struct.
+    ///
+    /// # Errors
+    /// When the struct is bad.
+    pub fn tagged_nullable_struct<T: Body>(&mut self) -> Result<Option<T>, DecodeError> {
+        if self.unsigned_varint()? == 0 {
             Ok(None)
         } else {
             T::read(self).map(Some)

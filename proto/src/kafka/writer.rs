@@ -106,9 +106,9 @@ impl<'a> Writer<'a> {
             None => -1,
         };
         if self.flexible {
-            self.unsigned_varint((value + 1) as u32)
+            self.unsigned_varint((value + 1) as u32);
         } else {
-            plain(self.buf, value)
+            plain(self.buf, value);
         }
         Ok(())
     }
@@ -119,7 +119,7 @@ impl<'a> Writer<'a> {
     /// When it is longer than 32,767 bytes.
     pub fn nullable_string(&mut self, value: Option<&ByteStr>) -> Result<(), EncodeError> {
         self.length(value.map(|text| text.len()), i16::MAX as usize, |buf, length| {
-            buf.put_i16(length as i16)
+            buf.put_i16(length as i16);
         })?;
         self.buf.put_slice(value.map_or(b"", |text| text.as_bytes()));
         Ok(())
@@ -144,13 +144,29 @@ impl<'a> Writer<'a> {
         self.nullable_string(Some(value))
     }
 
+    /// The length of bytes or record batches that the caller puts behind it, by whatever way.
+    ///
+    /// # Errors
+    /// When they are longer than 2 GiB.
+    pub fn bytes_length(&mut self, length: usize) -> Result<(), EncodeError> {
+        self.length(Some(length), i32::MAX as usize - 1, |buf, length| buf.put_i32(length))
+    }
+
+    /// The count of an array whose elements the caller writes one by one.
+    ///
+    /// # Errors
+    /// When it is larger than 2^31.
+    pub fn array_length(&mut self, count: usize) -> Result<(), EncodeError> {
+        self.bytes_length(count)
+    }
+
     /// Bytes, or a run of record batches, or null.
     ///
     /// # Errors
     /// When they are longer than 2 GiB.
     pub fn nullable_bytes(&mut self, value: Option<&Bytes>) -> Result<(), EncodeError> {
         self.length(value.map(Bytes::len), i32::MAX as usize - 1, |buf, length| {
-            buf.put_i32(length)
+            buf.put_i32(length);
         })?;
         self.buf.put_slice(value.map_or(b"", |bytes| bytes));
         Ok(())
@@ -174,7 +190,7 @@ impl<'a> Writer<'a> {
         write: impl Fn(&mut Self, &T) -> Result<(), EncodeError>,
     ) -> Result<(), EncodeError> {
         self.length(value.map(<[T]>::len), i32::MAX as usize - 1, |buf, length| {
-            buf.put_i32(length)
+            buf.put_i32(length);
         })?;
         for element in value.unwrap_or_default() {
             write(self, element)?;
@@ -200,6 +216,15 @@ impl<'a> Writer<'a> {
     /// When the struct cannot be written.
     pub fn nullable_struct<T: Body>(&mut self, value: Option<&T>) -> Result<(), EncodeError> {
         self.int8(if value.is_some() { 1 } else { -1 });
+        value.map_or(Ok(()), |value| value.write(self))
+    }
+
+    /// A struct or null in a tagged field: 0 for null, 1, then the struct.
+    ///
+    /// # Errors
+    /// When the struct cannot be written.
+    pub fn tagged_nullable_struct<T: Body>(&mut self, value: Option<&T>) -> Result<(), EncodeError> {
+        self.int8(value.is_some().into());
         value.map_or(Ok(()), |value| value.write(self))
     }
 

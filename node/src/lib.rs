@@ -2,5 +2,7 @@
 
 pub mod clock;
 pub mod config;
+pub mod http;
 pub mod shutdown;
+pub mod telemetry;
 pub mod transport;

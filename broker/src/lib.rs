@@ -10,6 +10,7 @@ pub mod log;
 pub mod metrics;
 mod output;
 pub mod partition;
+pub mod partitions;
 pub mod records;
 pub mod replica;
 pub mod reply;

@@ -1,0 +1,173 @@
+//! What happens to a partition besides requests: assignment, configuration, housekeeping, its end.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use highwater_proto::metadata;
+use highwater_proto::types::{NodeId, Offset, TimestampMs};
+
+use super::{Partition, State, Storage, is_fatal};
+use crate::log::{Log, LogError, RetiredSegments};
+use crate::replica::{AckError, BrokerView, LogEnds};
+
+impl Partition {
+    /// Takes over what the image says of the partition.
+    pub fn assign(
+        &self,
+        partition: &metadata::Partition,
+        brokers: impl Fn(NodeId) -> Option<BrokerView>,
+        now: Duration,
+    ) {
+        let mut state = self.state.lock();
+        let before = (state.replica.is_leader(), state.replica.leader_epoch());
+        let effects = state.replica.assign(partition, brokers, now);
+        let changed = before != (state.replica.is_leader(), state.replica.leader_epoch());
+        // Whoever waits here has to look for the leader again, or to be refused for its old epoch.
+        let waiters = if changed { state.take_waiters() } else { Vec::new() };
+        self.carry_out(state, effects);
+        waiters.iter().for_each(|waiter| waiter.wake());
+    }
+
+    /// Takes over the topic's configuration, which [`super::TopicState`] has already.
+    pub fn configure(self: &Arc<Self>) {
+        let settings = Arc::clone(&self.topic.settings());
+        let mut state = self.state.lock();
+        let Ok(log) = state.log_mut() else { return };
+        log.set_config(Arc::clone(&settings.log));
+        let needs_flush = log.needs_flush() && !settings.log.write_caching;
+        let flushed = log.flushed_end();
+        let effects = state.replica.reconfigure(settings.replica);
+        self.carry_out(state, effects);
+        // Turning write caching on moves the flushed end to the log end.
+        let mut state = self.state.lock();
+        let effects = state.replica.flushed(flushed);
+        self.carry_out(state, effects);
+        if needs_flush {
+            self.submit_flush();
+        }
+    }
+
+    /// Has what recovery found flushed: it counts from then on.
+    pub fn flush_recovered(self: &Arc<Self>) {
+        if self.state.lock().log().is_ok_and(Log::needs_flush) {
+            self.submit_flush();
+        }
+    }
+
+    /// Housekeeping of the replica: forgets requests that were answered at their timeout.
+    pub fn tick(&self, now: Duration) {
+        let mut state = self.state.lock();
+        state.replica.retain_waiting(|ack| !ack.is_abandoned());
+        let effects = state.replica.tick(now);
+        self.carry_out(state, effects);
+    }
+
+    /// Forgets idempotent producers that have been silent for `producer.id.expiration.ms`.
+    pub fn expire_producers(&self, now: TimestampMs) {
+        if let Ok(log) = self.state.lock().log_mut() {
+            log.expire_producers(now);
+        }
+    }
+
+    /// Takes segments out of the log that retention no longer keeps; may create files. Their files are removed with
+    /// [`crate::log::remove_segments`].
+    pub fn retention(self: &Arc<Self>, now: TimestampMs) -> Option<RetiredSegments> {
+        let mut state = self.state.lock();
+        let high_watermark = state.replica.high_watermark();
+        let retired = match state.log_mut().ok()?.retention(now, high_watermark) {
+            Ok(retired) => retired,
+            Err(error) => {
+                self.storage_failed(state, &error);
+                return None;
+            }
+        };
+        if retired.is_empty() {
+            return None;
+        }
+        self.log_start_moved(state);
+        self.submit_flush();
+        Some(retired)
+    }
+
+    /// Makes `offset` (`None`: the high watermark) the first that may be read (`DeleteRecords`); the new log start.
+    ///
+    /// # Errors
+    /// Kafka's codes: not the leader, out of range, storage.
+    pub fn delete_records(
+        self: &Arc<Self>,
+        offset: Option<Offset>,
+    ) -> Result<Offset, highwater_proto::kafka::ErrorCode> {
+        use highwater_proto::kafka::ErrorCode;
+        let mut state = self.state.lock();
+        state.replica.check_leadership(None).map_err(super::leadership_error_code)?;
+        let high_watermark = state.replica.high_watermark();
+        let offset = offset.unwrap_or(high_watermark);
+        if offset > high_watermark {
+            return Err(ErrorCode::OffsetOutOfRange);
+        }
+        let log = state.log_mut()?;
+        let moved = log.raise_log_start(offset).map_err(|error| super::log_error_code(&error))?;
+        let log_start = log.log_start();
+        if moved {
+            self.log_start_moved(state);
+            self.submit_flush();
+        }
+        Ok(log_start)
+    }
+
+    fn log_start_moved(&self, mut state: parking_lot::MutexGuard<'_, State>) {
+        let Ok(start) = state.log().map(Log::log_start) else { return };
+        let effects = state.replica.log_start_moved(start);
+        self.carry_out(state, effects);
+    }
+
+    /// The partition is no longer here: what waits is answered, and its log is handed out to be deleted, or `None` if the
+    /// storage had failed.
+    pub fn end(&self, error: AckError) -> Option<Log> {
+        let mut state = self.state.lock();
+        let effects = state.replica.stop(error);
+        let storage = std::mem::replace(&mut state.storage, Storage::Gone);
+        let waiters = state.take_waiters();
+        self.carry_out(state, effects);
+        waiters.iter().for_each(|waiter| waiter.wake());
+        match storage {
+            Storage::Online(log) => Some(*log),
+            Storage::Failed | Storage::Gone => None,
+        }
+    }
+
+    /// The disk failed.
+    pub fn fail_storage(&self) {
+        let mut state = self.state.lock();
+        if matches!(state.storage, Storage::Online(_)) {
+            state.storage = Storage::Failed;
+        }
+        let effects = state.replica.stop(AckError::Storage);
+        let waiters = state.take_waiters();
+        self.carry_out(state, effects);
+        waiters.iter().for_each(|waiter| waiter.wake());
+    }
+
+    /// Closes the log so that the next start needs no scan. Slow; nothing is appended afterwards.
+    ///
+    /// # Errors
+    /// [`LogError`]: the disk must not be marked clean.
+    pub fn close_clean(&self) -> Result<(), LogError> {
+        let Some(mut log) = self.end(AckError::NotLeader) else { return Ok(()) };
+        log.close_clean()
+    }
+
+    /// What an error met while reading means for the replica.
+    pub(super) fn read_failed(&self, state: parking_lot::MutexGuard<'_, State>, error: &LogError) {
+        if is_fatal(error) {
+            self.storage_failed(state, error);
+        } else {
+            tracing::warn!(topic = %self.topic.name(), partition = %self.index, %error, "cannot read the log");
+        }
+    }
+}
+
+/// The ends of a log as the replica counts them.
+pub(super) fn ends(log: &Log) -> LogEnds {
+    LogEnds { start: log.log_start(), end: log.log_end(), flushed: log.flushed_end() }
+}

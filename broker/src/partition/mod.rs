@@ -1,0 +1,257 @@
+//! One partition: its log and its replica behind one lock, and whoever waits for them.
+//!
+//! The lock is held for a page-cache append or an index lookup, never across an await and never while bytes are
+//! checked, compressed or flushed. What a step of the replica leads to (acknowledgements, wake-ups) is carried out after
+//! the lock is released.
+
+mod acks;
+mod append;
+mod lifecycle;
+mod lookup;
+mod read;
+mod shard;
+mod topic;
+mod waiters;
+
+use std::sync::Arc;
+
+use highwater_proto::kafka::ErrorCode;
+use highwater_proto::types::{CoordinatorEpoch, LeaderEpoch, NodeId, Offset, PartitionIndex};
+use parking_lot::{Mutex, MutexGuard};
+use smallvec::SmallVec;
+
+use crate::log::{FlushSlot, Flusher, Log, LogError};
+use crate::replica::{AckError, Completed, Effects, LeadershipError, Replica};
+
+pub use self::acks::{Ack, AckGroup};
+pub use self::append::{AppendError, AppendOutcome, Precheck};
+pub use self::lookup::{FoundOffset, LookupError};
+pub use self::read::{Isolation, ReadOutcome, ReadRequest};
+pub use self::shard::ShardOpened;
+pub use self::topic::{TopicSettings, TopicState};
+pub use self::waiters::FetchWaiter;
+
+use self::waiters::FetchWaiters;
+
+/// A partition that this broker has a replica of.
+#[derive(Debug)]
+pub struct Partition {
+    topic: Arc<TopicState>,
+    index: PartitionIndex,
+    flusher: Arc<Flusher>,
+    flush_slot: FlushSlot,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    replica: Replica<Ack>,
+    storage: Storage,
+    /// Fetches of consumers: woken by the high watermark.
+    waiters: FetchWaiters,
+    /// Fetches of followers: woken by appends.
+    log_end_waiters: FetchWaiters,
+    /// Bytes appended since the process started: says how much a fetch gains when the high watermark moves.
+    appended_bytes: u64,
+    /// The part of `appended_bytes` that fetches have been told of.
+    announced_bytes: u64,
+    /// Highest epoch of a coordinator that opened this partition as its shard: older ones may not append any more.
+    coordinator_epoch: Option<CoordinatorEpoch>,
+}
+
+#[derive(Debug)]
+enum Storage {
+    Online(Box<Log>),
+    /// The disk failed or the log is corrupt; why is in the log of the process.
+    Failed,
+    /// Deleted or moved away.
+    Gone,
+}
+
+/// The leader that a client should turn to instead (KIP-951).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LeaderHint {
+    /// The leader, if there is one.
+    pub leader: Option<NodeId>,
+    /// Its epoch.
+    pub epoch: LeaderEpoch,
+}
+
+/// Where a partition stands, for metrics and for questions that are not about records.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PartitionEnds {
+    /// First offset that may be read.
+    pub log_start: Offset,
+    /// Offset after the last record.
+    pub log_end: Offset,
+    /// Offset up to which consumers read.
+    pub high_watermark: Offset,
+    /// Bytes on disk.
+    pub size: u64,
+}
+
+impl Partition {
+    /// A partition that leads nothing yet, with the log that recovery found or an empty one. `high_watermark` is what the
+    /// checkpoint remembers.
+    #[must_use]
+    pub fn new(
+        node: NodeId,
+        topic: Arc<TopicState>,
+        index: PartitionIndex,
+        log: Log,
+        high_watermark: Offset,
+        flusher: Arc<Flusher>,
+    ) -> Self {
+        let config = topic.settings().replica;
+        let replica = Replica::new(node, config, lifecycle::ends(&log), high_watermark);
+        let state = State {
+            replica,
+            storage: Storage::Online(Box::new(log)),
+            waiters: FetchWaiters::default(),
+            log_end_waiters: FetchWaiters::default(),
+            appended_bytes: 0,
+            announced_bytes: 0,
+            coordinator_epoch: None,
+        };
+        Self { topic, index, flusher, flush_slot: FlushSlot::default(), state: Mutex::new(state) }
+    }
+
+    /// The topic.
+    #[must_use]
+    pub fn topic(&self) -> &Arc<TopicState> {
+        &self.topic
+    }
+
+    /// The partition's number.
+    #[must_use]
+    pub fn index(&self) -> PartitionIndex {
+        self.index
+    }
+
+    /// Where the partition stands; `None` when its storage failed or is gone.
+    #[must_use]
+    pub fn ends(&self) -> Option<PartitionEnds> {
+        let state = self.state.lock();
+        let log = state.log().ok()?;
+        Some(PartitionEnds {
+            log_start: log.log_start(),
+            log_end: log.log_end(),
+            high_watermark: state.replica.high_watermark(),
+            size: log.size(),
+        })
+    }
+
+    /// The leader and its epoch as this replica knows them.
+    #[must_use]
+    pub fn leader_hint(&self) -> LeaderHint {
+        let state = self.state.lock();
+        LeaderHint { leader: state.replica.leader(), epoch: state.replica.leader_epoch() }
+    }
+
+    /// True while this replica leads.
+    #[must_use]
+    pub fn is_leader(&self) -> bool {
+        self.state.lock().replica.is_leader()
+    }
+
+    /// Looks at the replica, for metrics.
+    pub fn inspect<R>(&self, look: impl FnOnce(&Replica<Ack>) -> R) -> R {
+        look(&self.state.lock().replica)
+    }
+
+    /// Carries out what a step of the replica led to, after the lock is released.
+    fn carry_out(&self, mut state: MutexGuard<'_, State>, effects: Effects<Ack>) {
+        let Effects { completed, high_watermark_moved, proposal } = effects;
+        // The proposal stays in the replica until it is answered; whoever talks to the controller finds it there.
+        drop(proposal);
+        let woken = if high_watermark_moved { state.wake_fetches() } else { SmallVec::new() };
+        drop(state);
+        complete(completed);
+        for waiter in woken {
+            waiter.wake();
+        }
+    }
+}
+
+fn complete(completed: SmallVec<[Completed<Ack>; 4]>) {
+    for Completed { ack, result } in completed {
+        ack.complete(result);
+    }
+}
+
+impl State {
+    fn log(&self) -> Result<&Log, ErrorCode> {
+        match &self.storage {
+            Storage::Online(log) => Ok(log),
+            Storage::Failed => Err(ErrorCode::KafkaStorageError),
+            Storage::Gone => Err(ErrorCode::NotLeaderOrFollower),
+        }
+    }
+
+    fn log_mut(&mut self) -> Result<&mut Log, ErrorCode> {
+        match &mut self.storage {
+            Storage::Online(log) => Ok(log),
+            Storage::Failed => Err(ErrorCode::KafkaStorageError),
+            Storage::Gone => Err(ErrorCode::NotLeaderOrFollower),
+        }
+    }
+
+    /// All fetches that wait here: something happened that they have to look at.
+    fn take_waiters(&mut self) -> Vec<Arc<FetchWaiter>> {
+        let mut waiters = self.waiters.take_all();
+        waiters.extend(self.log_end_waiters.take_all());
+        waiters
+    }
+
+    /// The fetches that now have what they wait for.
+    fn wake_fetches(&mut self) -> SmallVec<[Arc<FetchWaiter>; 4]> {
+        let grown = self.appended_bytes - self.announced_bytes;
+        self.announced_bytes = self.appended_bytes;
+        self.waiters.grown(grown)
+    }
+}
+
+/// Kafka's error code for why an acknowledgement will not come. By id, a deleted topic is another error.
+#[must_use]
+pub fn ack_error_code(error: AckError, by_topic_id: bool) -> ErrorCode {
+    match error {
+        AckError::NotLeader => ErrorCode::NotLeaderOrFollower,
+        AckError::NotEnoughReplicas => ErrorCode::NotEnoughReplicasAfterAppend,
+        AckError::Deleted if by_topic_id => ErrorCode::UnknownTopicId,
+        AckError::Deleted => ErrorCode::UnknownTopicOrPartition,
+        AckError::Storage => ErrorCode::KafkaStorageError,
+    }
+}
+
+/// Kafka's error code for a request to the wrong replica or epoch.
+#[must_use]
+pub fn leadership_error_code(error: LeadershipError) -> ErrorCode {
+    match error {
+        LeadershipError::NotLeader => ErrorCode::NotLeaderOrFollower,
+        LeadershipError::Fenced => ErrorCode::FencedLeaderEpoch,
+        LeadershipError::Unknown => ErrorCode::UnknownLeaderEpoch,
+    }
+}
+
+/// Kafka's error code for what the log refused.
+fn log_error_code(error: &LogError) -> ErrorCode {
+    use crate::log::SequenceError;
+    match error {
+        LogError::OffsetOutOfRange { .. } => ErrorCode::OffsetOutOfRange,
+        LogError::BatchesTooLarge { .. } => ErrorCode::RecordListTooLarge,
+        LogError::Sequence(SequenceError::OutOfOrder { .. }) => ErrorCode::OutOfOrderSequenceNumber,
+        LogError::Sequence(SequenceError::Fenced { .. }) => ErrorCode::InvalidProducerEpoch,
+        LogError::EpochFell { .. } | LogError::NotContiguous { .. } => ErrorCode::NotLeaderOrFollower,
+        LogError::Records { .. } => ErrorCode::CorruptMessage,
+        _ => ErrorCode::KafkaStorageError,
+    }
+}
+
+/// True if the log cannot be used any more after this error.
+fn is_fatal(error: &LogError) -> bool {
+    match error {
+        LogError::DiskFailed { .. } | LogError::Corrupt { .. } => true,
+        LogError::Io { .. } => !error.is_disk_full(),
+        _ => false,
+    }
+}

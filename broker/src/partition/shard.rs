@@ -1,0 +1,90 @@
+//! A partition of an internal topic as the log of a coordinator shard (design section 6): only the newest owner appends,
+//! and only where it believes the log ends.
+
+use std::sync::Arc;
+
+use highwater_proto::kafka::ErrorCode;
+use highwater_proto::record::Batch;
+use highwater_proto::types::{CoordinatorEpoch, LeaderEpoch, Offset, TimestampMs};
+
+use super::{AckGroup, AppendError, AppendOutcome, Partition, State, leadership_error_code};
+
+/// What the new owner of a shard finds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ShardOpened {
+    /// Epoch of the leader that answered: the owner names it from now on.
+    pub leader_epoch: LeaderEpoch,
+    /// First offset of the log.
+    pub log_start: Offset,
+    /// Offset after the last record: what the previous owner appended last may still commit.
+    pub log_end: Offset,
+    /// Offset up to which records are committed.
+    pub high_watermark: Offset,
+}
+
+impl Partition {
+    /// From now on older coordinator epochs are refused.
+    ///
+    /// # Errors
+    /// Kafka's codes: 6 when this replica does not lead, 16 for an epoch older than one seen, 56.
+    pub fn open_shard(&self, coordinator_epoch: CoordinatorEpoch) -> Result<ShardOpened, ErrorCode> {
+        let mut state = self.state.lock();
+        state.replica.check_leadership(None).map_err(leadership_error_code)?;
+        state.check_coordinator(coordinator_epoch)?;
+        state.coordinator_epoch = Some(coordinator_epoch);
+        let log = state.log()?;
+        Ok(ShardOpened {
+            leader_epoch: state.replica.leader_epoch(),
+            log_start: log.log_start(),
+            log_end: log.log_end(),
+            high_watermark: state.replica.high_watermark(),
+        })
+    }
+
+    /// Appends the batches of a shard's owner, all or nothing. Epochs and the expected end are looked at under the lock
+    /// under which the append happens.
+    ///
+    /// # Errors
+    /// 16 for an older owner, 6 or 74 when leadership changed since the owner opened the shard, 45 when the log does
+    /// not end where the owner believes: in each case it has to open the shard again. Also those of an append.
+    pub fn append_shard(
+        self: &Arc<Self>,
+        coordinator_epoch: CoordinatorEpoch,
+        leader_epoch: LeaderEpoch,
+        expected_end: Offset,
+        batches: &[Batch],
+        acks: &Arc<AckGroup>,
+        now: TimestampMs,
+    ) -> Result<AppendOutcome, AppendError> {
+        let state = self.state.lock();
+        state.replica.check_leadership(Some(leader_epoch)).map_err(leadership_error_code)?;
+        state.check_coordinator(coordinator_epoch)?;
+        if state.log()?.log_end() != expected_end {
+            return Err(ErrorCode::OutOfOrderSequenceNumber.into());
+        }
+        self.append_locked(state, batches, Some(acks), now)
+    }
+
+    /// Says whether this owner and this leader epoch still stand.
+    ///
+    /// # Errors
+    /// 16, 6, 74, 75 or 56: the owner has to open the shard again.
+    pub fn confirm_shard(&self, coordinator_epoch: CoordinatorEpoch, leader_epoch: LeaderEpoch) -> Result<(), ErrorCode> {
+        let state = self.state.lock();
+        state.replica.check_leadership(Some(leader_epoch)).map_err(leadership_error_code)?;
+        state.log()?;
+        match state.coordinator_epoch {
+            Some(opened) if opened == coordinator_epoch => Ok(()),
+            _ => Err(ErrorCode::NotCoordinator),
+        }
+    }
+}
+
+impl State {
+    fn check_coordinator(&self, epoch: CoordinatorEpoch) -> Result<(), ErrorCode> {
+        match self.coordinator_epoch {
+            Some(opened) if epoch < opened => Err(ErrorCode::NotCoordinator),
+            _ => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! Fetches that wait for data: one object per request, woken when enough has arrived.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+
+use smallvec::SmallVec;
+use tokio::sync::Notify;
+
+/// A fetch that waits. It is registered with its partitions while it looks at them, so that nothing that arrives in
+/// between is missed.
+#[derive(Debug, Default)]
+pub struct FetchWaiter {
+    /// Bytes that are still missing; below 1 it is woken.
+    missing: AtomicI64,
+    notify: Notify,
+    done: AtomicBool,
+}
+
+impl FetchWaiter {
+    /// A waiter that any growth wakes, until [`Self::wait_for`] says how much is missing.
+    #[must_use]
+    pub fn new() -> Arc<Self> {
+        Arc::default()
+    }
+
+    /// Sets how many bytes are missing, what arrived since the registration counted. False: enough is there.
+    pub fn wait_for(&self, missing: i64) -> bool {
+        self.missing.fetch_add(missing, Ordering::AcqRel) + missing > 0
+    }
+
+    /// Waits until woken.
+    pub async fn woken(&self) {
+        self.notify.notified().await;
+    }
+
+    /// Wakes the request.
+    pub fn wake(&self) {
+        self.notify.notify_one();
+    }
+
+    /// The request is answered: partitions forget the waiter when they come across it.
+    pub fn finish(&self) {
+        self.done.store(true, Ordering::Relaxed);
+    }
+
+    fn is_done(&self) -> bool {
+        self.done.load(Ordering::Relaxed)
+    }
+
+    fn grown(&self, bytes: i64) -> bool {
+        self.missing.fetch_sub(bytes, Ordering::AcqRel) - bytes <= 0
+    }
+}
+
+/// The waiters of one partition.
+#[derive(Debug, Default)]
+pub(super) struct FetchWaiters {
+    waiting: Vec<Arc<FetchWaiter>>,
+}
+
+impl FetchWaiters {
+    pub(super) fn register(&mut self, waiter: &Arc<FetchWaiter>) {
+        // Requests that were answered for another partition are dropped whenever the list would have to grow: each
+        // registration pays for at most a constant number of them.
+        if self.waiting.len() == self.waiting.capacity() {
+            self.waiting.retain(|waiter| !waiter.is_done());
+        }
+        self.waiting.push(Arc::clone(waiter));
+    }
+
+    /// The waiters that have enough now that `bytes` more are there.
+    pub(super) fn grown(&mut self, bytes: u64) -> SmallVec<[Arc<FetchWaiter>; 4]> {
+        let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
+        let mut woken = SmallVec::new();
+        self.waiting.retain(|waiter| {
+            if waiter.is_done() {
+                return false;
+            }
+            let enough = waiter.grown(bytes);
+            if enough {
+                woken.push(Arc::clone(waiter));
+            }
+            !enough
+        });
+        woken
+    }
+
+    /// All waiters: the partition changed in a way that they have to look at.
+    pub(super) fn take_all(&mut self) -> Vec<Arc<FetchWaiter>> {
+        std::mem::take(&mut self.waiting)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_waiter_is_woken_once_its_bytes_are_there() {
+        let mut waiters = FetchWaiters::default();
+        let waiter = FetchWaiter::new();
+        waiters.register(&waiter);
+        assert!(waiter.wait_for(100));
+        assert!(waiters.grown(60).is_empty());
+        assert_eq!(waiters.grown(60).len(), 1);
+        assert!(waiters.grown(60).is_empty(), "woken once");
+    }
+
+    #[test]
+    fn what_arrives_between_registration_and_wait_counts() {
+        let mut waiters = FetchWaiters::default();
+        let waiter = FetchWaiter::new();
+        waiters.register(&waiter);
+        assert_eq!(waiters.grown(60).len(), 1);
+        assert!(!waiter.wait_for(50));
+    }
+
+    #[test]
+    fn answered_requests_do_not_pile_up_in_idle_partitions() {
+        let mut waiters = FetchWaiters::default();
+        for _ in 0..10_000 {
+            let waiter = FetchWaiter::new();
+            waiters.register(&waiter);
+            waiter.finish();
+        }
+        assert!(waiters.waiting.capacity() < 16);
+    }
+}

@@ -1,0 +1,89 @@
+//! What happens to all partitions from time to time. Everything here may wait for the disk: it runs on blocking
+//! threads.
+
+use std::collections::hash_map::DefaultHasher;
+use std::hash::{Hash as _, Hasher as _};
+use std::io;
+
+use highwater_proto::types::PartitionIndex;
+
+use super::{Partitions, checkpoint};
+use crate::log::{LogError, remove_segments};
+
+/// Segments whose files are removed together: bounds how long the log starts wait to be written.
+const REMOVAL_BATCH: usize = 256;
+
+impl Partitions {
+    /// Writes the high watermarks if they differ from those that `last` is the digest of; the new digest.
+    ///
+    /// # Errors
+    /// IO errors; the old file then stays.
+    pub fn checkpoint_high_watermarks(&self, last: u64) -> io::Result<u64> {
+        let mut entries: Vec<(String, PartitionIndex, i64)> = self
+            .all()
+            .into_iter()
+            .filter_map(|partition| {
+                let high_watermark = partition.ends()?.high_watermark.get();
+                Some((partition.topic().name().to_string(), partition.index(), high_watermark))
+            })
+            .filter(|(_, _, high_watermark)| *high_watermark > 0)
+            .collect();
+        entries.sort_unstable();
+        let mut hasher = DefaultHasher::new();
+        entries.hash(&mut hasher);
+        let digest = hasher.finish();
+        if digest != last {
+            checkpoint::write(self.log_dir.root(), &entries)?;
+        }
+        Ok(digest)
+    }
+
+    /// Removes what retention no longer keeps.
+    pub fn retention(&self) {
+        let now = self.clock.now_ms();
+        let mut retired = Vec::new();
+        for partition in self.all() {
+            retired.extend(partition.retention(now));
+            if retired.len() >= REMOVAL_BATCH {
+                remove(std::mem::take(&mut retired));
+            }
+        }
+        remove(retired);
+    }
+
+    /// Forgets idempotent producers that have been silent for too long.
+    pub fn expire_producers(&self) {
+        let now = self.clock.now_ms();
+        for partition in self.all() {
+            partition.expire_producers(now);
+        }
+    }
+
+    /// Lets replicas look for lagging followers and forget abandoned requests.
+    pub fn tick(&self) {
+        let now = self.clock.now();
+        for partition in self.all() {
+            partition.tick(now);
+        }
+    }
+
+    /// Closes all logs so that the next start needs no scan. Nothing is served afterwards.
+    ///
+    /// # Errors
+    /// [`LogError`] of the first log that could not be closed: the next start then scans.
+    pub fn close_clean(&self) -> Result<(), LogError> {
+        if let Err(error) = self.checkpoint_high_watermarks(0) {
+            tracing::warn!(%error, "cannot write the high watermarks");
+        }
+        for partition in self.all() {
+            partition.close_clean()?;
+        }
+        self.log_dir.close_clean()
+    }
+}
+
+fn remove(retired: Vec<crate::log::RetiredSegments>) {
+    if let Err(error) = remove_segments(retired) {
+        tracing::warn!(%error, "cannot remove segments; the next start does");
+    }
+}

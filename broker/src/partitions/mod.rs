@@ -1,0 +1,140 @@
+//! The partitions that this broker has replicas of, and how they follow the metadata image.
+
+mod apply;
+mod checkpoint;
+mod housekeeping;
+mod recovery;
+
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use highwater_node::clock::Clock;
+use highwater_proto::config::StaticValues;
+use highwater_proto::kafka::ErrorCode;
+use highwater_proto::metadata::{MetadataImage, Topic};
+use highwater_proto::types::{NodeId, PartitionIndex, TopicId, TopicPartition};
+use parking_lot::Mutex;
+
+use crate::log::{Flusher, Log, LogDir, LogError};
+use crate::partition::{Partition, TopicState};
+
+pub use self::recovery::{RecoveredLogs, RecoveryReport};
+
+type PartitionMap = papaya::HashMap<TopicPartition, Arc<Partition>, foldhash::fast::RandomState>;
+
+/// Threads that flush; each waits for the disk most of the time.
+const FLUSHER_THREADS: usize = 4;
+
+/// All partitions of a broker.
+#[derive(Debug)]
+pub struct Partitions {
+    node: NodeId,
+    fixed: StaticValues,
+    clock: Clock,
+    log_dir: Arc<LogDir>,
+    flusher: Arc<Flusher>,
+    map: Arc<PartitionMap>,
+    topics: papaya::HashMap<TopicId, Arc<TopicState>, foldhash::fast::RandomState>,
+    /// The image that has been carried out here.
+    image: ArcSwap<MetadataImage>,
+    /// Logs that recovery found and no image has named yet.
+    unclaimed: Mutex<recovery::Unclaimed>,
+    /// One image at a time.
+    applying: Mutex<()>,
+}
+
+impl Partitions {
+    /// Takes over what recovery found. Nothing is served before an image is applied.
+    ///
+    /// # Errors
+    /// [`LogError`] if the operating system gives no threads for flushing.
+    pub fn new(
+        node: NodeId,
+        fixed: StaticValues,
+        clock: Clock,
+        recovered: RecoveredLogs,
+    ) -> Result<Arc<Self>, LogError> {
+        let map = Arc::new(PartitionMap::default());
+        let on_disk = Arc::clone(&map);
+        let flusher = Flusher::start(Arc::clone(&recovered.log_dir), FLUSHER_THREADS, move |reason| {
+            tracing::error!(reason, "a flush failed: all replicas on this disk are offline");
+            for partition in on_disk.pin().values() {
+                partition.fail_storage();
+            }
+        })?;
+        Ok(Arc::new(Self {
+            node,
+            fixed,
+            clock,
+            log_dir: recovered.log_dir,
+            flusher: Arc::new(flusher),
+            map,
+            topics: papaya::HashMap::default(),
+            image: ArcSwap::default(),
+            unclaimed: Mutex::new(recovered.unclaimed),
+            applying: Mutex::new(()),
+        }))
+    }
+
+    /// The image that has been carried out here: what it says leads, leads.
+    #[must_use]
+    pub fn image(&self) -> Arc<MetadataImage> {
+        self.image.load_full()
+    }
+
+    /// The partition, if this broker has a replica of it.
+    #[must_use]
+    pub fn get(&self, topic_id: TopicId, partition: PartitionIndex) -> Option<Arc<Partition>> {
+        self.map.pin().get(&TopicPartition { topic_id, partition }).cloned()
+    }
+
+    /// The partition of a topic that the image names.
+    ///
+    /// # Errors
+    /// Kafka's codes: 3 when the topic has no such partition, 6 when it is not here.
+    pub fn find(&self, topic: &Topic, index: i32) -> Result<Arc<Partition>, ErrorCode> {
+        let exists = usize::try_from(index).is_ok_and(|index| index < topic.partitions.len());
+        if !exists {
+            return Err(ErrorCode::UnknownTopicOrPartition);
+        }
+        self.get(topic.id, PartitionIndex(index)).ok_or(ErrorCode::NotLeaderOrFollower)
+    }
+
+    /// All partitions, in no order.
+    #[must_use]
+    pub fn all(&self) -> Vec<Arc<Partition>> {
+        self.map.pin().values().cloned().collect()
+    }
+
+    /// Number of partitions.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.map.len()
+    }
+
+    /// True without partitions.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.map.is_empty()
+    }
+
+    /// The flusher of the disk.
+    #[must_use]
+    pub fn flusher(&self) -> &Flusher {
+        &self.flusher
+    }
+
+    /// The data directory.
+    #[must_use]
+    pub fn log_dir(&self) -> &Arc<LogDir> {
+        &self.log_dir
+    }
+
+    fn new_partition(&self, topic: &Arc<TopicState>, index: PartitionIndex, log: Log, checkpoint: i64) -> Partition {
+        let high_watermark = highwater_proto::types::Offset(checkpoint);
+        Partition::new(self.node, Arc::clone(topic), index, log, high_watermark, Arc::clone(&self.flusher))
+    }
+}

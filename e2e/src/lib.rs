@@ -4,6 +4,7 @@
 //! - [`broker`]: the broker under test as a process: Highwater, or Apache Kafka to check the suites themselves
 //! - [`raw`]: a Kafka client of single requests, over the `kafka-protocol` crate
 //! - [`client`] and its drivers: real clients behind one interface
+//! - [`power_cut`]: what a power cut may leave of a data folder
 //! - [`scenario`]: what every real client must be able to do
 //! - [`layering`]: the rules of the source tree
 //! - [`setup`]: where `tools/setup` has put the clients
@@ -12,6 +13,7 @@ pub mod broker;
 pub mod client;
 pub mod kcat;
 pub mod layering;
+pub mod power_cut;
 pub mod raw;
 pub mod scenario;
 pub mod setup;

@@ -403,7 +403,7 @@ pub fn fetch_request(topic: &str, partition: i32, offset: i64) -> FetchRequest {
 }
 
 /// Cuts off a last batch that is not there whole, as a client does.
-fn whole_batches(bytes: Bytes) -> Bytes {
+pub fn whole_batches(bytes: Bytes) -> Bytes {
     let mut end = 0;
     while let Some(length) = bytes.get(end + 8..end + 12) {
         let length = i32::from_be_bytes(length.try_into().expect("four bytes")) as usize;

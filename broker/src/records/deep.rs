@@ -10,7 +10,7 @@ use highwater_proto::types::TimestampMs;
 use crate::records::compression::{CompressionTarget, compress};
 use crate::records::read::{ReadError, records_section};
 use crate::records::rejection::{FaultKind, MAX_RECORD_FAULTS, RecordFault, Rejection};
-use crate::records::validate::{ValidationRules, check_size, set_append_time};
+use crate::records::validate::{ValidationRules, check_size, decompressed_limit, set_append_time};
 
 /// Level of a codec when the topic keeps the producer's: what Kafka's clients use.
 const DEFAULT_GZIP_LEVEL: i32 = -1;
@@ -33,7 +33,7 @@ pub(super) fn validate_records(
     rules: &ValidationRules,
     now: TimestampMs,
 ) -> Result<Batch, Rejection> {
-    let section = records_section(&batch, rules.max_decompressed_bytes)?;
+    let section = records_section(&batch, decompressed_limit(rules.max_message_bytes))?;
     let walk = walk(&batch.header, &section, rules, now)?;
     if codec != Compression::None && walk.largest > rules.max_decompressed_record_bytes {
         return Err(Rejection::DecompressedTooLarge {

@@ -6,7 +6,7 @@ use highwater_proto::types::{Offset, TimestampMs};
 
 use crate::records::compression::{CompressionTarget, decompress};
 use crate::records::read::{first_at_or_after, first_of_max_timestamp, records_section};
-use crate::records::validate::{ValidationRules, take_batch, validate};
+use crate::records::validate::{ValidationRules, decompressed_limit, take_batch, validate};
 
 /// Bound on decompressed output in the fuzz bodies, bytes.
 const LIMIT: usize = 1 << 20;
@@ -42,7 +42,6 @@ pub fn fuzz_validate(data: &[u8]) {
                 compacted,
                 timestamp_type,
                 compression,
-                max_decompressed_bytes: LIMIT,
                 ..Default::default()
             };
             let Ok(accepted) = validate(batch.clone(), &rules, now) else {
@@ -54,7 +53,7 @@ pub fn fuzz_validate(data: &[u8]) {
                 "records were lost"
             );
             let deep = compacted || compression.is_some_and(|t| Some(t.codec) != batch.header.compression());
-            if deep && let Ok(section) = records_section(&accepted, 2 * LIMIT) {
+            if deep && let Ok(section) = records_section(&accepted, 2 * decompressed_limit(rules.max_message_bytes)) {
                 let offsets = RecordIter::new(&accepted.header, &section).map(|r| r.ok().map(|r| r.offset_delta));
                 let dense = (0..accepted.header.record_count).map(Some);
                 assert!(offsets.eq(dense), "an accepted batch has gaps or bad records");

@@ -24,8 +24,6 @@ pub struct ValidationRules {
     pub max_message_bytes: usize,
     /// `max.decompressed.message.bytes`: largest record inside a compressed batch, where it is decompressed at all.
     pub max_decompressed_record_bytes: usize,
-    /// Largest records section after decompression: bounds memory whatever is configured ([`decompressed_limit`]).
-    pub max_decompressed_bytes: usize,
     /// Codec and level of `compression.type`; None for `producer`, which keeps what arrives.
     pub compression: Option<CompressionTarget>,
 }
@@ -40,7 +38,6 @@ impl Default for ValidationRules {
             after_max_ms: 3_600_000,
             max_message_bytes: 1_048_588,
             max_decompressed_record_bytes: 2_147_483_639,
-            max_decompressed_bytes: MIN_DECOMPRESSED_BYTES,
             compression: None,
         }
     }
@@ -51,8 +48,8 @@ const MIN_DECOMPRESSED_BYTES: usize = 64 << 20;
 /// Larger batches may grow by this factor.
 const MAX_DECOMPRESSED_RATIO: usize = 64;
 
-/// How large a records section may become where batches of `max_message_bytes` are accepted, in bytes: a bound for
-/// [`ValidationRules::max_decompressed_bytes`] and for lookups in stored batches.
+/// How large a records section may become where batches of `max_message_bytes` are accepted, in bytes: bounds the memory
+/// that validation and lookups in stored batches take, whatever else is configured.
 #[must_use]
 pub fn decompressed_limit(max_message_bytes: usize) -> usize {
     max_message_bytes

@@ -1,3 +1,4 @@
 //! The cluster's decisions (pure) and the store, service and leadership around them.
 
 pub mod cluster;
+pub mod store;

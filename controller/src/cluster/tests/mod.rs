@@ -52,6 +52,8 @@ struct Cluster {
     leaders: BTreeMap<(TopicPartition, LeaderEpoch), Option<(NodeId, BrokerEpoch)>>,
     /// Partitions whose ISR the command at work may grow.
     growing: BTreeSet<TopicPartition>,
+    /// Every election: before and after.
+    elections: Vec<(TopicPartition, Partition, Partition)>,
 }
 
 impl Cluster {
@@ -71,6 +73,7 @@ impl Cluster {
             incarnations: 0,
             leaders: BTreeMap::new(),
             growing: BTreeSet::new(),
+            elections: Vec::new(),
         };
         cluster.run(&Bootstrap {
             cluster_id: "cluster".into(),
@@ -149,6 +152,16 @@ impl Cluster {
                 let before = self.image.partition(*topic_id, *index).cloned();
                 self.check_partition(next, key, before.as_deref(), after);
             }
+            Change::PutNodeRegistration(id, _) => {
+                // Whatever stops now: nothing of the old incarnation is left.
+                let topics = self.image.topics();
+                let mut partitions = topics.flat_map(|topic| &topic.partitions);
+                let held = |p: &Partition| p.leader == Some(*id) || (p.isr.len() > 1 && p.isr.contains(id));
+                assert!(
+                    !partitions.any(|partition| held(partition)),
+                    "the old incarnation is not fenced completely"
+                );
+            }
             Change::PutShard(id, after) => {
                 if let Some(before) = self.image.shards.get(id) {
                     assert!(after.epoch >= before.epoch, "shard epoch falls");
@@ -194,6 +207,9 @@ impl Cluster {
         let Some(before) = before else { return };
         assert!(after.leader_epoch >= before.leader_epoch, "leader epoch falls");
         assert_eq!(after.replicas, before.replicas);
+        if after.leader_epoch > before.leader_epoch && after.leader.is_some() {
+            self.elections.push((key, before.clone(), after.clone()));
+        }
         let grown = after.isr.iter().any(|node| !before.isr.contains(node));
         let elected = after.leader_epoch > before.leader_epoch && after.isr.len() == 1;
         assert!(

@@ -1,0 +1,210 @@
+//! Where the cluster's metadata is kept. [`MetadataStore`] is the trait; nothing above it knows which implementation
+//! runs. All of them pass one [conformance suite](conformance).
+//!
+//! A store is an ordered map of keys to values with one revision for the whole: every transaction that succeeds gets
+//! the next one, and every key knows the revision that wrote it last.
+
+#[cfg(test)]
+mod conformance;
+mod embedded;
+pub mod layout;
+mod watch;
+
+use bytes::Bytes;
+use highwater_proto::types::Revision;
+use tokio_util::sync::CancellationToken;
+
+pub use embedded::EmbeddedStore;
+pub use watch::{Watch, WatchError, WatchEvent};
+
+/// Most writes, and most guards besides the leadership guard, that a transaction may have.
+pub const MAX_TXN_OPERATIONS: usize = crate::cluster::MAX_PUTS_PER_STEP;
+
+/// A key, relative to the cluster's prefix (design section 3).
+pub type Key = String;
+
+/// A key with its value and the revision that wrote it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// The key.
+    pub key: Key,
+    /// The value.
+    pub value: Bytes,
+    /// Revision of the last put.
+    pub modified: Revision,
+}
+
+/// All keys at one revision, in the order of the keys.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Loaded {
+    /// The store's revision.
+    pub revision: Revision,
+    /// The keys.
+    pub entries: Vec<Entry>,
+}
+
+/// A write.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Operation {
+    /// Writes a value.
+    Put(Key, Bytes),
+    /// Removes a key; one that is not there is no error.
+    Delete(Key),
+}
+
+impl Operation {
+    /// The key that is written or removed.
+    #[must_use]
+    pub fn key(&self) -> &Key {
+        match self {
+            Self::Put(key, _) | Self::Delete(key) => key,
+        }
+    }
+}
+
+/// A condition: the key was last written at this revision. 0: the key is not there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Guard {
+    /// The key.
+    pub key: Key,
+    /// Revision of its last put.
+    pub modified: Revision,
+}
+
+/// Writes that happen together, if all guards hold and the leadership is still ours.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Transaction {
+    /// The conditions.
+    pub guards: Vec<Guard>,
+    /// The writes; each key at most once.
+    pub operations: Vec<Operation>,
+}
+
+/// Reading, watching or campaigning failed.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// Another process has the store.
+    #[error("the metadata store {path} is in use by another process")]
+    InUse {
+        /// The file.
+        path: String,
+    },
+    /// The store's content cannot be read.
+    #[error("the metadata store {path} is damaged: {reason}")]
+    Damaged {
+        /// The file or key.
+        path: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The store cannot be reached, or stopped after an error.
+    #[error("the metadata store is unavailable: {0}")]
+    Unavailable(String),
+}
+
+/// A transaction did not succeed.
+#[derive(Debug, thiserror::Error)]
+pub enum CommitError {
+    /// A guarded key was written by somebody else: nothing happened.
+    #[error("a key was changed meanwhile")]
+    Conflict,
+    /// The leadership is no longer ours: nothing happened, and nothing of ours will.
+    #[error("this controller is not the active one any more")]
+    Deposed,
+    /// The transaction has too many writes, or one key twice: nothing happened.
+    #[error("not a valid transaction: {0}")]
+    Invalid(&'static str),
+    /// The store was not reached: nothing happened.
+    #[error("the metadata store is unavailable: {0}")]
+    Unavailable(String),
+    /// Nobody knows whether it happened: whoever decides must read back before deciding anything else.
+    #[error("the outcome of a transaction is unknown: {0}")]
+    Unknown(String),
+}
+
+/// The right to decide, held by one candidate at a time. Every transaction is guarded by it.
+pub struct Leadership {
+    created: Revision,
+    lost: CancellationToken,
+    release: Option<Box<dyn FnOnce() + Send + Sync>>,
+}
+
+impl Leadership {
+    /// A leadership for implementations of the store: `created` is the revision of the election key, `lost` fires when
+    /// it may be somebody else's, `release` runs when it is dropped.
+    pub fn new(created: Revision, lost: CancellationToken, release: impl FnOnce() + Send + Sync + 'static) -> Self {
+        Self {
+            created,
+            lost,
+            release: Some(Box::new(release)),
+        }
+    }
+
+    /// Revision of the election key.
+    #[must_use]
+    pub fn created(&self) -> Revision {
+        self.created
+    }
+
+    /// Fires when the leadership is lost.
+    #[must_use]
+    pub fn lost(&self) -> &CancellationToken {
+        &self.lost
+    }
+}
+
+impl Drop for Leadership {
+    fn drop(&mut self) {
+        self.lost.cancel();
+        if let Some(release) = self.release.take() {
+            release();
+        }
+    }
+}
+
+/// Where the cluster's metadata is kept.
+#[tonic::async_trait]
+pub trait MetadataStore: Send + Sync + 'static {
+    /// All keys, linearizably: everything that was committed before the call is there.
+    ///
+    /// # Errors
+    /// If the store cannot be read.
+    async fn load(&self) -> Result<Loaded, StoreError>;
+
+    /// Commits a transaction. It is durable before this returns, and visible to nobody before it is durable.
+    ///
+    /// # Errors
+    /// All but [`CommitError::Unknown`] mean that nothing happened.
+    async fn commit(&self, leadership: &Leadership, transaction: Transaction) -> Result<Revision, CommitError>;
+
+    /// Every transaction after a revision, in order, without a gap.
+    ///
+    /// # Errors
+    /// If the store cannot be reached. What went by too long ago is reported by the watch itself.
+    async fn watch(&self, after: Revision) -> Result<Watch, StoreError>;
+
+    /// Waits until this candidate is the only one that may commit. Dropping the leadership resigns.
+    ///
+    /// # Errors
+    /// If the store cannot be reached.
+    async fn campaign(&self, candidate: &str) -> Result<Leadership, StoreError>;
+}
+
+/// Refuses transactions that no implementation may take.
+///
+/// # Errors
+/// [`CommitError::Invalid`]
+pub fn check_transaction(transaction: &Transaction) -> Result<(), CommitError> {
+    if transaction.operations.is_empty() {
+        return Err(CommitError::Invalid("no writes"));
+    }
+    if transaction.operations.len() > MAX_TXN_OPERATIONS || transaction.guards.len() > MAX_TXN_OPERATIONS {
+        return Err(CommitError::Invalid("too many writes or guards"));
+    }
+    let mut keys: Vec<&Key> = transaction.operations.iter().map(Operation::key).collect();
+    keys.sort_unstable();
+    if keys.windows(2).any(|pair| pair[0] == pair[1]) {
+        return Err(CommitError::Invalid("a key is written twice"));
+    }
+    Ok(())
+}

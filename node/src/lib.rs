@@ -2,7 +2,9 @@
 
 pub mod clock;
 pub mod config;
+pub mod data_dir;
 pub mod http;
+pub mod session;
 pub mod shutdown;
 pub mod telemetry;
 pub mod transport;

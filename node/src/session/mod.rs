@@ -1,0 +1,117 @@
+//! A node's tie to the controller: one session stream that registers it and keeps it alive, one watch that brings the
+//! metadata image, and a channel for admin calls.
+
+mod backoff;
+mod link;
+mod stream;
+mod watch;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use highwater_proto::metadata::NodeRegistration;
+use highwater_proto::types::{BrokerEpoch, NodeId, Revision, ShardId, TopicPartition};
+use tokio::sync::mpsc;
+
+use crate::config::SessionConfig;
+use crate::transport::Dialer;
+
+pub use backoff::Backoff;
+pub use link::ControllerLink;
+
+/// Whom to reach, and how.
+#[derive(Clone)]
+pub struct LinkOptions {
+    /// Hosts and ports of the controllers; at least one.
+    pub controllers: Vec<(String, u16)>,
+    /// Reaches them.
+    pub dialer: Dialer,
+    /// Timing of the session.
+    pub session: SessionConfig,
+    /// Asked before each heartbeat.
+    pub status: StatusSource,
+    /// Where planned hand-overs of shards are announced (coordinators); a full queue drops the announcement, and the
+    /// controller goes on without waiting for it.
+    pub releases: Option<mpsc::Sender<Vec<ShardId>>>,
+}
+
+/// Gives the figures for a heartbeat, from where the work is done. It must not block.
+pub type StatusSource = Arc<dyn Fn() -> NodeStatus + Send + Sync>;
+
+/// How a node fares.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct NodeStatus {
+    /// Revision up to which the node has acted on its image; `None` = as far as it was received.
+    pub applied_revision: Option<Revision>,
+    /// Free bytes on the data disk.
+    pub disk_free_bytes: u64,
+    /// Size of the data disk in bytes.
+    pub disk_total_bytes: u64,
+    /// Age of the oldest flush that has not finished; zero when none is under way.
+    pub oldest_unfinished_flush: Duration,
+}
+
+/// What a node says of itself at the start of its session. The incarnation in it is that of this process.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Registration {
+    /// `node.id` as configured or as the data directory says; `None` = the controller gives one.
+    pub node_id: Option<NodeId>,
+    /// As the data directory says; empty on the first start.
+    pub cluster_id: String,
+    /// Role, incarnation, directory, endpoints.
+    pub node: NodeRegistration,
+    /// The data directory was left clean.
+    pub clean_shutdown: bool,
+    /// Some replica acknowledges from the page cache.
+    pub write_caching: bool,
+}
+
+/// What the controller made of a registration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// The node's id.
+    pub node_id: NodeId,
+    /// Revision of its registration.
+    pub epoch: BrokerEpoch,
+    /// The cluster.
+    pub cluster_id: String,
+}
+
+/// What recovery found: replicas that may not count as in sync.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Recovery {
+    /// Their log ends below its recorded flush point.
+    pub short: Vec<TopicPartition>,
+    /// Their log is not there.
+    pub missing: Vec<TopicPartition>,
+    /// Their disk failed.
+    pub offline: Vec<TopicPartition>,
+}
+
+/// Why the tie to the controller is gone, or an answer did not come.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum LinkError {
+    /// The registration was refused for good: the process prints this and stops.
+    #[error("the controller refused this node: {0}")]
+    Refused(String),
+    /// The controller speaks for another cluster, or gave another id: the process prints this and stops.
+    #[error("the controller does not fit this node: {0}")]
+    Mismatch(String),
+    /// The link was closed.
+    #[error("the session with the controller is closed")]
+    Closed,
+    /// No answer in time; the link goes on trying.
+    #[error("no answer from the controller within {0:?}")]
+    Timeout(Duration),
+}
+
+impl LinkError {
+    /// True when trying again cannot help.
+    #[must_use]
+    pub fn is_fatal(&self) -> bool {
+        !matches!(self, Self::Timeout(_))
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,333 @@
+//! The session stream: registers, keeps alive, carries wishes, and comes back when it breaks.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use highwater_proto::grpc;
+use highwater_proto::grpc::session_request::{Heartbeat, Leave, Register, ReplicaRef, Request as Said, Unfence};
+use highwater_proto::grpc::session_response::Response as Heard;
+use highwater_proto::metadata::convert;
+use highwater_proto::types::{BrokerEpoch, NodeId, Revision, ShardId, TopicPartition};
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::Streaming;
+
+use crate::session::link::{Shared, Wanted};
+use crate::session::{Backoff, Identity, LinkError, Recovery};
+
+/// Messages to the controller that wait to be sent.
+const OUTBOX: usize = 16;
+/// Heartbeats per session timeout.
+const HEARTBEATS_PER_TIMEOUT: u32 = 5;
+/// Least time that a registration may take: an earlier incarnation of this node is fenced completely first.
+const REGISTER_TIMEOUT: Duration = Duration::from_secs(30);
+/// Pauses between attempts. The first is short: the grace for a broken stream is half a second.
+const FIRST_PAUSE: Duration = Duration::from_millis(20);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+
+/// How a session ended.
+enum End {
+    /// To be tried again.
+    Broken { was_registered: bool, reason: String },
+    /// For good.
+    Fatal(LinkError),
+}
+
+/// Keeps a session up until the link is over.
+pub(super) async fn run(shared: Arc<Shared>) {
+    let mut backoff = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
+    loop {
+        let end = tokio::select! {
+            end = Session::run(&shared) => end,
+            () = shared.stop.cancelled() => break,
+        };
+        shared.state.send_modify(|state| state.connected = false);
+        match end {
+            End::Fatal(error) => return shared.fail(error),
+            End::Broken {
+                was_registered: true,
+                reason,
+            } => {
+                tracing::warn!(%reason, "session with the controller broke, reconnecting");
+                backoff.reset();
+            }
+            End::Broken {
+                was_registered: false,
+                reason,
+            } => {
+                tracing::debug!(%reason, "no session with this controller");
+                shared.try_next_controller();
+            }
+        }
+        tokio::select! {
+            () = tokio::time::sleep(backoff.pause()) => {}
+            () = shared.stop.cancelled() => break,
+        }
+    }
+    shared.state.send_modify(|state| state.connected = false);
+}
+
+/// One stream.
+struct Session<'a> {
+    shared: &'a Shared,
+    outbox: mpsc::Sender<grpc::SessionRequest>,
+    inbox: Streaming<grpc::SessionResponse>,
+    /// What was said on this stream.
+    said: Wanted,
+}
+
+impl<'a> Session<'a> {
+    async fn run(shared: &'a Shared) -> End {
+        let broken = |reason: String| End::Broken {
+            was_registered: false,
+            reason,
+        };
+        let timeout = REGISTER_TIMEOUT.max(shared.options.session.timeout * 2);
+        let mut session = match tokio::time::timeout(timeout, Self::open(shared)).await {
+            Ok(Ok(session)) => session,
+            Ok(Err(status)) => return broken(status.to_string()),
+            Err(_) => return broken(format!("no session within {timeout:?}")),
+        };
+        let registered = match tokio::time::timeout(timeout, session.registered()).await {
+            Ok(registered) => registered,
+            Err(_) => return broken(format!("no answer to the registration within {timeout:?}")),
+        };
+        match registered {
+            Ok(()) => session.keep_alive().await,
+            Err(end) => end,
+        }
+    }
+
+    async fn open(shared: &'a Shared) -> Result<Self, tonic::Status> {
+        let (outbox, requests) = mpsc::channel(OUTBOX);
+        let register = request(Said::Register(register(shared)));
+        // The channel is empty and open.
+        let _ = outbox.try_send(register);
+        let inbox = shared
+            .client()
+            .session(ReceiverStream::new(requests))
+            .await?
+            .into_inner();
+        Ok(Self {
+            shared,
+            outbox,
+            inbox,
+            said: Wanted::default(),
+        })
+    }
+
+    /// Waits for the answer to the registration.
+    async fn registered(&mut self) -> Result<(), End> {
+        let broken = |reason: String| End::Broken {
+            was_registered: false,
+            reason,
+        };
+        loop {
+            match self
+                .inbox
+                .message()
+                .await
+                .map_err(|status| broken(status.to_string()))?
+            {
+                None => return Err(broken("the controller ended the session".to_owned())),
+                Some(grpc::SessionResponse {
+                    response: Some(Heard::Registered(registered)),
+                }) => {
+                    return self.accept(&registered);
+                }
+                Some(grpc::SessionResponse {
+                    response: Some(Heard::Refused(refused)),
+                }) => {
+                    return Err(End::Fatal(LinkError::Refused(refused.reason)));
+                }
+                // Not an answer to the registration.
+                Some(_) => {}
+            }
+        }
+    }
+
+    fn accept(&self, registered: &grpc::session_response::Registered) -> Result<(), End> {
+        let identity = Identity {
+            node_id: NodeId(registered.node_id),
+            epoch: BrokerEpoch(registered.epoch),
+            cluster_id: registered.cluster_id.clone(),
+        };
+        let known = self.shared.state.borrow().identity.clone();
+        let wanted = &self.shared.registration;
+        let cluster_id = known
+            .as_ref()
+            .map_or(wanted.cluster_id.as_str(), |known| &known.cluster_id);
+        if !cluster_id.is_empty() && identity.cluster_id != cluster_id {
+            let reason = format!(
+                "it serves cluster {}, this node is of cluster {cluster_id}",
+                identity.cluster_id
+            );
+            return Err(End::Fatal(LinkError::Mismatch(reason)));
+        }
+        let node_id = known.as_ref().map(|known| known.node_id).or(wanted.node_id);
+        if let Some(node_id) = node_id.filter(|node_id| *node_id != identity.node_id) {
+            let reason = format!("it registered node {} as node {}", node_id, identity.node_id);
+            return Err(End::Fatal(LinkError::Mismatch(reason)));
+        }
+        tracing::info!(node = %identity.node_id, epoch = %identity.epoch, cluster = identity.cluster_id, "registered");
+        self.shared.state.send_modify(|state| {
+            state.connected = true;
+            // Has to be granted again: the node may have been fenced meanwhile.
+            state.unfenced_at = None;
+            state.identity = Some(identity);
+            state.registered_at = Revision(registered.revision);
+        });
+        Ok(())
+    }
+
+    /// Heartbeats and wishes until the stream breaks or the controller is silent for too long.
+    async fn keep_alive(&mut self) -> End {
+        let timeout = self.shared.options.session.timeout;
+        let mut wanted = self.shared.wanted.subscribe();
+        wanted.mark_changed();
+        let mut heartbeats = tokio::time::interval(timeout / HEARTBEATS_PER_TIMEOUT);
+        heartbeats.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut silence_ends = Instant::now() + timeout;
+        let broken = |reason: String| End::Broken {
+            was_registered: true,
+            reason,
+        };
+        loop {
+            tokio::select! {
+                heard = self.inbox.message() => match heard {
+                    Ok(Some(heard)) => {
+                        silence_ends = Instant::now() + timeout;
+                        if let Some(fatal) = self.hear(heard) {
+                            return End::Fatal(fatal);
+                        }
+                    }
+                    Ok(None) => return broken("the controller ended the session".to_owned()),
+                    Err(status) => return broken(status.to_string()),
+                },
+                _ = heartbeats.tick() => {
+                    self.say(Said::Heartbeat(self.heartbeat()));
+                    // Asked again until it is granted: the controller may have found that others are not ready yet.
+                    self.said.leave = false;
+                    let wishes = wanted.borrow().clone();
+                    self.say_wishes(&wishes);
+                }
+                Ok(()) = wanted.changed() => {
+                    let wishes = wanted.borrow_and_update().clone();
+                    self.say_wishes(&wishes);
+                }
+                () = tokio::time::sleep_until(silence_ends) => {
+                    return broken(format!("no sign of life from the controller within {timeout:?}"));
+                }
+            }
+        }
+    }
+
+    fn hear(&self, heard: grpc::SessionResponse) -> Option<LinkError> {
+        let state = &self.shared.state;
+        match heard.response {
+            Some(Heard::Refused(refused)) => return Some(LinkError::Refused(refused.reason)),
+            Some(Heard::Unfenced(unfenced)) => {
+                // From now on the controller knows what was short or missing; later reconnects do not say it again.
+                self.shared.wanted.send_if_modified(|wanted| {
+                    if let Some(recovery) = &mut wanted.unfence {
+                        *recovery = Recovery {
+                            offline: std::mem::take(&mut recovery.offline),
+                            ..Recovery::default()
+                        };
+                    }
+                    false
+                });
+                state.send_modify(|state| state.unfenced_at = Some(Revision(unfenced.revision)));
+            }
+            Some(Heard::MayLeave(may_leave)) => {
+                state.send_modify(|state| state.may_leave_at = Some(Revision(may_leave.revision)));
+            }
+            Some(Heard::Release(release)) => self.release(release),
+            Some(Heard::Registered(_) | Heard::Alive(_)) | None => {}
+        }
+        None
+    }
+
+    fn release(&self, release: grpc::session_response::Release) {
+        let shards: Vec<ShardId> = release
+            .shards
+            .into_iter()
+            .filter_map(|shard| shard.try_into().ok())
+            .collect();
+        if let Some(releases) = &self.shared.options.releases
+            && let Err(error) = releases.try_send(shards)
+        {
+            tracing::warn!(%error, "a planned hand-over of shards was not taken up");
+        }
+    }
+
+    fn say_wishes(&mut self, wanted: &Wanted) {
+        if let Some(recovery) = &wanted.unfence
+            && self.said.unfence.is_none()
+            && self.say(Said::Unfence(unfence(recovery)))
+        {
+            self.said.unfence = Some(recovery.clone());
+        }
+        let waits = self.shared.state.borrow().may_leave_at.is_none();
+        if wanted.leave && !self.said.leave && waits {
+            self.said.leave = self.say(Said::Leave(Leave {}));
+        }
+    }
+
+    /// Answers false when the controller takes nothing at present; its silence then ends the session.
+    fn say(&self, said: Said) -> bool {
+        self.outbox.try_send(request(said)).is_ok()
+    }
+
+    fn heartbeat(&self) -> Heartbeat {
+        let status = (self.shared.options.status)();
+        let received = self.shared.image.borrow().revision;
+        let number = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
+        let flush_ms = status.oldest_unfinished_flush.as_millis();
+        Heartbeat {
+            applied_revision: status.applied_revision.unwrap_or(received).get(),
+            disk_free_bytes: number(status.disk_free_bytes),
+            disk_total_bytes: number(status.disk_total_bytes),
+            oldest_unfinished_flush_ms: i64::try_from(flush_ms).unwrap_or(i64::MAX),
+        }
+    }
+}
+
+fn request(said: Said) -> grpc::SessionRequest {
+    grpc::SessionRequest { request: Some(said) }
+}
+
+/// Says the id and the cluster that were given at the first registration, once they are known.
+fn register(shared: &Shared) -> Register {
+    let registration = &shared.registration;
+    let identity = shared.state.borrow().identity.clone();
+    let node_id = identity
+        .as_ref()
+        .map(|identity| identity.node_id)
+        .or(registration.node_id);
+    Register {
+        node_id: node_id.map(NodeId::get),
+        cluster_id: identity.map_or_else(|| registration.cluster_id.clone(), |identity| identity.cluster_id),
+        registration: Some((&registration.node).into()),
+        clean_shutdown: registration.clean_shutdown,
+        write_caching: registration.write_caching,
+    }
+}
+
+fn unfence(recovery: &Recovery) -> Unfence {
+    let replicas = |replicas: &[TopicPartition]| {
+        replicas
+            .iter()
+            .map(|replica| ReplicaRef {
+                topic_id: convert::uuid_bytes(replica.topic_id.0),
+                partition: replica.partition.get(),
+            })
+            .collect()
+    };
+    Unfence {
+        short: replicas(&recovery.short),
+        missing: replicas(&recovery.missing),
+        offline: replicas(&recovery.offline),
+    }
+}

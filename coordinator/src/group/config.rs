@@ -19,8 +19,8 @@ pub struct GroupConfig {
     pub offsets_retention: Duration,
     /// `offsets.retention.check.interval.ms`
     pub offsets_retention_check_interval: Duration,
-    /// Bytes of keys and values that the records of one request may have: they go into one batch, which has to fit
-    /// `max.message.bytes` of `__consumer_offsets`.
+    /// Bytes that the records of one request may take: they go into one batch, which has to fit `max.message.bytes` of
+    /// `__consumer_offsets`.
     pub max_append_bytes: usize,
 }
 
@@ -34,7 +34,7 @@ impl Default for GroupConfig {
             offset_metadata_max: 4096,
             offsets_retention: Duration::from_secs(7 * 24 * 60 * 60),
             offsets_retention_check_interval: Duration::from_secs(10 * 60),
-            max_append_bytes: 1024 * 1024,
+            max_append_bytes: 1024 * 1024 - 1024,
         }
     }
 }

@@ -226,6 +226,12 @@ impl Groups {
         self.timers.next()
     }
 
+    /// Where the log will end when all records decided so far are in it.
+    #[must_use]
+    pub fn applied_end(&self) -> Offset {
+        self.next_offset
+    }
+
     /// Groups and their members.
     pub fn sizes(&self) -> impl Iterator<Item = (&Arc<str>, usize)> {
         self.groups.values().map(|group| (&group.id, group.member_count()))

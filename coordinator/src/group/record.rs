@@ -20,6 +20,9 @@ const OFFSET_COMMIT_VERSION: i16 = 4;
 /// The last version with an expire timestamp: for commits that carry a retention.
 const OFFSET_COMMIT_WITH_EXPIRY_VERSION: i16 = 1;
 
+/// Lengths and deltas of a record in a batch, at their longest.
+const RECORD_OVERHEAD: usize = 36;
+
 /// A record to append: key, and value or tombstone.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {
@@ -42,11 +45,12 @@ pub struct UndecodableRecord {
 }
 
 impl Record {
-    /// Bytes of key and value; more than any batch holds if a field is too long for the format.
+    /// Bytes that the record takes in a batch at most; more than any batch holds if a field is too long for the format.
     #[must_use]
     pub fn size(&self) -> usize {
+        let value = self.value.as_ref().map_or(0, Bytes::len);
         if self.encodable {
-            self.key.len() + self.value.as_ref().map_or(0, Bytes::len)
+            RECORD_OVERHEAD + self.key.len() + value
         } else {
             usize::MAX
         }

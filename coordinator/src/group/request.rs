@@ -34,6 +34,43 @@ pub enum Request {
     DeleteGroups(Vec<Arc<str>>),
 }
 
+impl Request {
+    /// Bytes of the longest name that may be stored. Flexible versions of the requests allow longer ones than records do.
+    #[must_use]
+    pub fn longest_name(&self) -> usize {
+        let longest = |names: &[&str]| names.iter().map(|name| name.len()).max().unwrap_or_default();
+        let optional = |name: &Option<Arc<str>>| name.as_deref().map_or(0, str::len);
+        let ids = |ids: &[Arc<str>]| ids.iter().map(|id| id.len()).max().unwrap_or_default();
+        match self {
+            Self::JoinGroup(request) => {
+                let protocols = request.protocols.iter().map(|protocol| protocol.name.len()).max();
+                let names = [
+                    &*request.group_id,
+                    &request.client_id,
+                    &request.client_host,
+                    &request.protocol_type,
+                ];
+                longest(&names)
+                    .max(optional(&request.instance_id))
+                    .max(protocols.unwrap_or_default())
+            }
+            Self::SyncGroup(request) => request.group_id.len(),
+            Self::Heartbeat(request) => request.group_id.len(),
+            Self::LeaveGroup(request) => request.group_id.len(),
+            Self::OffsetCommit(request) => request.group_id.len(),
+            Self::OffsetFetch(request) => request
+                .groups
+                .iter()
+                .map(|group| group.group_id.len())
+                .max()
+                .unwrap_or_default(),
+            Self::OffsetDelete(request) => request.group_id.len(),
+            Self::ListGroups(_) => 0,
+            Self::DescribeGroups(groups) | Self::DeleteGroups(groups) => ids(groups),
+        }
+    }
+}
+
 /// A protocol that a member supports, with what it tells the others under it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MemberProtocol {

@@ -1,0 +1,560 @@
+//! Random schedules of two owners, a partition leader that moves and loses what is not committed, messages that are late,
+//! lost or doubled, and doors that send requests to the wrong owner. Checked: an acknowledged commit never goes back,
+//! and what a read has seen never disappears. Every rule of the leader that this rests on is broken once on purpose, to
+//! see that the schedules find it (the variants C1 to C7 of the model that the rules come from).
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use highwater_proto::kafka::ErrorCode;
+use highwater_proto::metadata::MetadataImage;
+use highwater_proto::record::Batches;
+use highwater_proto::types::{CoordinatorEpoch, LeaderEpoch, Offset, TimestampMs, TopicId};
+
+use super::*;
+use crate::group::*;
+
+/// A rule of the leader that is broken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Mutant {
+    None,
+    /// Appends are not checked against the end of the log.
+    NoExpectedEnd,
+    /// Appends are answered before they are below the high watermark.
+    AckBeforeCommit,
+    /// Confirmations are given to anybody.
+    ConfirmAnybody,
+    /// Appends of older owners are taken.
+    NoFencing,
+    /// The barrier of a take-over is lifted at once.
+    NoBarrier,
+}
+
+/// A generator that needs no crate: xorshift64*.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, bound: usize) -> usize {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        (self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 33) as usize % bound
+    }
+
+    fn one_in(&mut self, n: usize) -> bool {
+        self.below(n) == 0
+    }
+}
+
+/// The leader of the partition, as all of the replicas together.
+struct Leader {
+    epoch: i32,
+    /// The coordinator epoch that its image has.
+    applied: i32,
+    /// Batches with their base offsets and ends.
+    log: Vec<(i64, i64, Bytes)>,
+    committed: i64,
+    /// Who waits for the high watermark: (call, end).
+    waiting: Vec<(Call, i64)>,
+}
+
+impl Leader {
+    fn end(&self) -> i64 {
+        self.log.last().map_or(0, |batch| batch.1)
+    }
+
+    fn append(&mut self, batches: &Bytes) -> i64 {
+        for batch in Batches::new(batches.clone()) {
+            let mut batch = batch.unwrap();
+            let base = self.end();
+            batch.header.base_offset = Offset(base);
+            let end = base + i64::from(batch.header.record_count);
+            self.log.push((base, end, batch.to_bytes()));
+        }
+        self.end()
+    }
+}
+
+/// A call of an owner.
+#[derive(Clone, Debug)]
+struct Call {
+    owner: usize,
+    action: Action,
+}
+
+/// What comes back from one.
+#[derive(Clone, Debug)]
+enum Answer {
+    Opened(u64, Result<Opened, Failure>),
+    HighWatermark(u64, Result<Offset, Failure>),
+    Read(u64, Result<Chunk, Failure>),
+    Appended(u64, Result<Offset, Failure>),
+    Confirmed(u64, Result<(), Failure>),
+}
+
+struct Client {
+    /// Nothing that is read from now on may be older.
+    floor: i64,
+    next_commit: i64,
+    committing: Option<Token>,
+    /// Reads under way, with what they must see at least.
+    reading: HashMap<Token, i64>,
+}
+
+struct World {
+    random: Random,
+    /// One in so many moves happens.
+    calm: usize,
+    /// One in so many moves of the high watermark happens.
+    slow: usize,
+    mutant: Mutant,
+    now: Now,
+    owners: [Shard; 2],
+    /// The newest assignment: (coordinator epoch, owner).
+    assigned: (i32, usize),
+    leader: Leader,
+    calls: Vec<Call>,
+    answers: Vec<(usize, Answer)>,
+    client: Client,
+    commits: HashMap<Token, i64>,
+    tokens: u64,
+    acknowledged: usize,
+    read: usize,
+}
+
+impl World {
+    fn new(seed: u64, mutant: Mutant) -> Self {
+        let config = Arc::new(ShardConfig::default());
+        Self {
+            random: Random(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1),
+            calm: [1, 4, 12][seed as usize % 3],
+            slow: [1, 10][seed as usize / 3 % 2],
+            mutant,
+            now: Now {
+                wall: TimestampMs(1_000),
+                monotonic: Duration::ZERO,
+            },
+            owners: [Shard::new(Arc::clone(&config)), Shard::new(config)],
+            assigned: (0, 0),
+            leader: Leader {
+                epoch: 0,
+                applied: 0,
+                log: Vec::new(),
+                committed: 0,
+                waiting: Vec::new(),
+            },
+            calls: Vec::new(),
+            answers: Vec::new(),
+            client: Client {
+                floor: -1,
+                next_commit: 1,
+                committing: None,
+                reading: HashMap::new(),
+            },
+            commits: HashMap::new(),
+            tokens: 0,
+            acknowledged: 0,
+            read: 0,
+        }
+    }
+
+    fn step(&mut self) -> Result<(), String> {
+        match self.random.below(40) {
+            // Some schedules are calm, some are slow to commit.
+            0 | 1 if !self.random.one_in(self.calm) => {}
+            18..=22 if !self.random.one_in(self.slow) => {}
+            0 => self.move_shard(),
+            1 => self.move_leader(),
+            2 => self.leader.applied = self.assigned.0,
+            3 | 4 => self.tell_owner(),
+            5..=7 => self.pass_time(),
+            8..=12 => self.send_commit(),
+            13..=17 => self.send_read(),
+            18..=22 => self.commit_log(),
+            23..=31 => self.deliver_call(),
+            _ => self.deliver_answer(),
+        }
+        self.carry_out()
+    }
+
+    fn move_shard(&mut self) {
+        self.assigned = (self.assigned.0 + 1, 1 - self.assigned.1);
+    }
+
+    /// Another replica leads: it has everything that is committed, and perhaps more. It has applied what was assigned
+    /// before its election.
+    fn move_leader(&mut self) {
+        let leader = &mut self.leader;
+        leader.epoch += 1;
+        leader.applied = self.assigned.0;
+        let kept = leader.log.iter().filter(|batch| batch.1 <= leader.committed).count();
+        let keep = kept + self.random.below(leader.log.len() - kept + 1);
+        leader.log.truncate(keep);
+        for (call, _) in std::mem::take(&mut leader.waiting) {
+            self.fail(call, Failure::Unknown(ErrorCode::NotLeaderOrFollower));
+        }
+    }
+
+    /// A coordinator's image gets to the present.
+    fn tell_owner(&mut self) {
+        let owner = self.random.below(2);
+        let assignment = (self.assigned.1 == owner).then_some(Assignment {
+            coordinator_epoch: CoordinatorEpoch(self.assigned.0),
+            leader: Some(LeaderEpoch(self.leader.epoch)),
+        });
+        self.owners[owner].assign(assignment, self.now);
+    }
+
+    fn pass_time(&mut self) {
+        self.now.monotonic += Duration::from_millis(self.random.below(200) as u64);
+        for owner in &mut self.owners {
+            owner.tick(self.now);
+        }
+    }
+
+    fn token(&mut self) -> Token {
+        self.tokens += 1;
+        Token(self.tokens)
+    }
+
+    /// Any door may send to any owner.
+    fn send_commit(&mut self) {
+        if self.client.committing.is_some() {
+            return;
+        }
+        let (token, owner, value) = (self.token(), self.random.below(2), self.client.next_commit);
+        self.client.next_commit += 1;
+        self.client.committing = Some(token);
+        self.commits.insert(token, value);
+        self.owners[owner].handle(token, commit(value), &MetadataImage::default(), self.now);
+    }
+
+    fn send_read(&mut self) {
+        if self.client.reading.len() > 5 {
+            return;
+        }
+        let (token, owner) = (self.token(), self.random.below(2));
+        self.client.reading.insert(token, self.client.floor);
+        self.owners[owner].handle(token, fetch(), &MetadataImage::default(), self.now);
+    }
+
+    fn commit_log(&mut self) {
+        let leader = &mut self.leader;
+        let open: Vec<i64> = leader
+            .log
+            .iter()
+            .map(|batch| batch.1)
+            .filter(|end| *end > leader.committed)
+            .collect();
+        if open.is_empty() {
+            return;
+        }
+        leader.committed = open[self.random.below(open.len())];
+        let committed = leader.committed;
+        let (done, waiting): (Vec<_>, Vec<_>) = leader.waiting.drain(..).partition(|(_, end)| *end <= committed);
+        leader.waiting = waiting;
+        for (call, end) in done {
+            let answer = match call.action {
+                Action::Append { attempt, .. } => Answer::Appended(attempt, Ok(Offset(end))),
+                Action::AwaitHighWatermark { attempt, .. } => Answer::HighWatermark(attempt, Ok(Offset(committed))),
+                _ => continue,
+            };
+            self.answers.push((call.owner, answer));
+        }
+    }
+
+    fn deliver_call(&mut self) {
+        if self.calls.is_empty() {
+            return;
+        }
+        let at = self.random.below(self.calls.len());
+        match self.random.below(12) {
+            // Given up by its owner, but still on its way.
+            0 => {
+                let call = self.calls[at].clone();
+                self.fail(call, Failure::Unknown(ErrorCode::RequestTimedOut));
+            }
+            // Lost.
+            1 => {
+                let call = self.calls.swap_remove(at);
+                self.fail(call, Failure::Unknown(ErrorCode::RequestTimedOut));
+            }
+            // Doubled.
+            2 => self.arrive(self.calls[at].clone()),
+            _ => {
+                let call = self.calls.swap_remove(at);
+                self.arrive(call);
+            }
+        }
+    }
+
+    fn fail(&mut self, call: Call, failure: Failure) {
+        let answer = match call.action {
+            Action::Open { attempt, .. } => Answer::Opened(attempt, Err(failure)),
+            Action::AwaitHighWatermark { attempt, .. } => Answer::HighWatermark(attempt, Err(failure)),
+            Action::Read { attempt, .. } => Answer::Read(attempt, Err(failure)),
+            Action::Append { attempt, .. } => Answer::Appended(attempt, Err(failure)),
+            Action::Confirm { attempt, .. } => Answer::Confirmed(attempt, Err(failure)),
+            _ => return,
+        };
+        self.answers.push((call.owner, answer));
+    }
+
+    fn check(&self, coordinator: CoordinatorEpoch, leader: LeaderEpoch) -> Result<(), ErrorCode> {
+        if leader.get() != self.leader.epoch {
+            return Err(ErrorCode::NotLeaderOrFollower);
+        }
+        if coordinator.get() != self.leader.applied && self.mutant != Mutant::NoFencing {
+            return Err(ErrorCode::NotCoordinator);
+        }
+        Ok(())
+    }
+
+    fn arrive(&mut self, call: Call) {
+        let owner = call.owner;
+        let answer = match call.action.clone() {
+            Action::Open {
+                attempt,
+                coordinator_epoch,
+            } => {
+                if coordinator_epoch.get() > self.leader.applied {
+                    self.leader.applied = coordinator_epoch.get();
+                }
+                let opened = if coordinator_epoch.get() < self.leader.applied {
+                    Err(Failure::Refused(ErrorCode::NotCoordinator))
+                } else {
+                    Ok(Opened {
+                        leader_epoch: LeaderEpoch(self.leader.epoch),
+                        log_start: Offset(0),
+                        log_end: Offset(self.leader.end()),
+                    })
+                };
+                Answer::Opened(attempt, opened)
+            }
+            Action::AwaitHighWatermark {
+                attempt,
+                leader_epoch,
+                offset,
+            } => {
+                if leader_epoch.get() != self.leader.epoch {
+                    Answer::HighWatermark(attempt, Err(Failure::Refused(ErrorCode::NotLeaderOrFollower)))
+                } else if offset.get() <= self.leader.committed || self.mutant == Mutant::NoBarrier {
+                    Answer::HighWatermark(attempt, Ok(offset))
+                } else {
+                    self.leader.waiting.push((call, offset.get()));
+                    return;
+                }
+            }
+            Action::Read {
+                attempt,
+                leader_epoch,
+                offset,
+            } => Answer::Read(attempt, self.read_log(leader_epoch, offset)),
+            Action::Append {
+                attempt,
+                coordinator_epoch,
+                leader_epoch,
+                expected_end,
+                batches,
+            } => {
+                let allowed = self.check(coordinator_epoch, leader_epoch).and_then(|()| {
+                    let expected = expected_end.get() == self.leader.end() || self.mutant == Mutant::NoExpectedEnd;
+                    if expected {
+                        Ok(())
+                    } else {
+                        Err(ErrorCode::OutOfOrderSequenceNumber)
+                    }
+                });
+                match allowed {
+                    Ok(()) => {
+                        let end = self.leader.append(&batches);
+                        // Without the check nobody knows the end that was expected either.
+                        let count = Batches::new(batches).map(|it| i64::from(it.unwrap().header.record_count));
+                        let told = expected_end.get() + count.sum::<i64>();
+                        if self.mutant == Mutant::AckBeforeCommit {
+                            Answer::Appended(attempt, Ok(Offset(told)))
+                        } else if self.mutant == Mutant::NoExpectedEnd {
+                            self.leader.committed = end;
+                            Answer::Appended(attempt, Ok(Offset(told)))
+                        } else {
+                            self.leader.waiting.push((call, end));
+                            return;
+                        }
+                    }
+                    Err(error) => Answer::Appended(attempt, Err(Failure::Refused(error))),
+                }
+            }
+            Action::Confirm {
+                attempt,
+                coordinator_epoch,
+                leader_epoch,
+            } => {
+                let confirmed = if self.mutant == Mutant::ConfirmAnybody {
+                    Ok(())
+                } else {
+                    self.check(coordinator_epoch, leader_epoch)
+                };
+                Answer::Confirmed(attempt, confirmed.map_err(Failure::Refused))
+            }
+            _ => return,
+        };
+        self.answers.push((owner, answer));
+    }
+
+    fn read_log(&mut self, leader_epoch: LeaderEpoch, offset: Offset) -> Result<Chunk, Failure> {
+        if leader_epoch.get() != self.leader.epoch {
+            return Err(Failure::Refused(ErrorCode::NotLeaderOrFollower));
+        }
+        let mut batches = BytesMut::new();
+        let mut next_offset = offset;
+        for (_, end, bytes) in self.leader.log.iter().filter(|(_, end, _)| *end > offset.get()) {
+            batches.extend_from_slice(bytes);
+            next_offset = Offset(*end);
+            if self.random.one_in(3) {
+                break;
+            }
+        }
+        Ok(Chunk {
+            batches: batches.freeze(),
+            next_offset,
+        })
+    }
+
+    fn deliver_answer(&mut self) {
+        if self.answers.is_empty() {
+            return;
+        }
+        let at = self.random.below(self.answers.len());
+        let (owner, mut answer) = self.answers.swap_remove(at);
+        if self.random.one_in(15)
+            && let Answer::Appended(_, result) = &mut answer
+        {
+            *result = Err(Failure::Unknown(ErrorCode::RequestTimedOut));
+        }
+        let shard = &mut self.owners[owner];
+        match answer {
+            Answer::Opened(attempt, result) => shard.opened(attempt, result, self.now),
+            Answer::HighWatermark(attempt, result) => shard.high_watermark(attempt, result, self.now),
+            Answer::Read(attempt, result) => shard.read(attempt, result, self.now),
+            Answer::Appended(attempt, result) => shard.appended(attempt, result, self.now),
+            Answer::Confirmed(attempt, result) => shard.confirmed(attempt, result, self.now),
+        }
+    }
+
+    fn carry_out(&mut self) -> Result<(), String> {
+        for owner in 0..2 {
+            while let Some(action) = self.owners[owner].next_action() {
+                match action {
+                    Action::Reply(token, outcome) => self.replied(token, outcome)?,
+                    Action::Released | Action::Loaded(_) => {}
+                    Action::LoadFailed(error) => return Err(error),
+                    action => self.calls.push(Call { owner, action }),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn replied(&mut self, token: Token, outcome: Outcome) -> Result<(), String> {
+        if self.client.committing == Some(token) {
+            self.client.committing = None;
+            if let Ok(Reply::OffsetCommit(topics)) = outcome
+                && topics[0].partitions[0].error == ErrorCode::None
+            {
+                self.client.floor = self.client.floor.max(self.commits[&token]);
+                self.acknowledged += 1;
+            }
+            return Ok(());
+        }
+        let Some(floor) = self.client.reading.remove(&token) else {
+            return Err(format!("{token:?} is answered twice"));
+        };
+        if let Ok(Reply::OffsetFetch(groups)) = outcome {
+            let seen = groups[0].topics[0].partitions[0].offset;
+            if seen < floor {
+                return Err(format!(
+                    "a read saw {seen} although {floor} had been acknowledged or seen"
+                ));
+            }
+            self.client.floor = self.client.floor.max(seen);
+            self.read += 1;
+        }
+        Ok(())
+    }
+}
+
+fn commit(offset: i64) -> Request {
+    Request::OffsetCommit(OffsetCommit {
+        group_id: "g".into(),
+        generation: -1,
+        member_id: "".into(),
+        instance_id: None,
+        retention: None,
+        unknown_group_error: ErrorCode::GroupIdNotFound,
+        topics: vec![CommitTopic {
+            name: "t".into(),
+            topic_id: TopicId::ZERO,
+            partitions: vec![CommitPartition {
+                partition: 0,
+                offset,
+                leader_epoch: -1,
+                metadata: "".into(),
+                refused: None,
+            }],
+        }],
+    })
+}
+
+fn fetch() -> Request {
+    Request::OffsetFetch(OffsetFetch {
+        groups: vec![FetchGroup {
+            group_id: "g".into(),
+            topics: Some(vec![FetchTopic {
+                name: "t".into(),
+                partitions: vec![0],
+            }]),
+        }],
+        require_stable: false,
+    })
+}
+
+/// Commits acknowledged and reads answered, or what went wrong.
+fn run(seed: u64, mutant: Mutant, steps: usize) -> Result<(usize, usize), String> {
+    let mut world = World::new(seed, mutant);
+    for step in 0..steps {
+        world
+            .step()
+            .map_err(|error| format!("seed {seed}, step {step}: {error}"))?;
+    }
+    Ok((world.acknowledged, world.read))
+}
+
+#[test]
+fn acknowledged_commits_never_go_back_and_what_was_read_never_disappears() {
+    let (mut acknowledged, mut read) = (0, 0);
+    for seed in 1..=600 {
+        let (commits, reads) = run(seed, Mutant::None, 1_500).unwrap();
+        acknowledged += commits;
+        read += reads;
+    }
+    assert!(
+        acknowledged > 2_000 && read > 5_000,
+        "{acknowledged} commits, {read} reads: the schedules do too little"
+    );
+}
+
+#[test]
+fn every_broken_rule_is_found() {
+    for mutant in [
+        Mutant::NoExpectedEnd,
+        Mutant::AckBeforeCommit,
+        Mutant::ConfirmAnybody,
+        Mutant::NoFencing,
+        Mutant::NoBarrier,
+    ] {
+        let found = (1..=3_000).find(|seed| run(*seed, mutant, 1_500).is_err());
+        assert!(found.is_some(), "{mutant:?} is not found");
+    }
+}

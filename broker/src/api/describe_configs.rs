@@ -1,0 +1,155 @@
+//! DescribeConfigs (32): every config of topics and brokers, with where its value comes from.
+
+use std::ops::RangeInclusive;
+
+use highwater_proto::config::{
+    BrokerLayers, DescribedConfig, StaticValues, describe_broker, describe_broker_defaults, describe_topic,
+};
+use highwater_proto::kafka::messages::describe_configs::request::DescribeConfigsResource;
+use highwater_proto::kafka::messages::describe_configs::response::{
+    DescribeConfigsResourceResult, DescribeConfigsResult, DescribeConfigsSynonym,
+};
+use highwater_proto::kafka::messages::describe_configs::{DescribeConfigsRequest, DescribeConfigsResponse};
+use highwater_proto::kafka::{ByteStr, ErrorCode};
+use highwater_proto::metadata::{ConfigResource, MetadataImage};
+use highwater_proto::types::{NodeId, is_legal_topic_name};
+
+use super::controller_call::Refused;
+use super::resource_type::{BROKER, TOPIC};
+use super::{Api, RequestContext};
+
+/// Handler of DescribeConfigs.
+pub(super) struct DescribeConfigs;
+
+impl Api for DescribeConfigs {
+    type Request = DescribeConfigsRequest;
+    const VERSIONS: RangeInclusive<i16> = 1..=4;
+
+    async fn handle(context: &RequestContext, _: i16, request: DescribeConfigsRequest) -> DescribeConfigsResponse {
+        let broker = &context.broker;
+        describe(&broker.image(), broker.node_id(), broker.static_values(), &request)
+    }
+}
+
+fn describe(
+    image: &MetadataImage,
+    asked: NodeId,
+    fixed: &StaticValues,
+    request: &DescribeConfigsRequest,
+) -> DescribeConfigsResponse {
+    let results = request.resources.iter().map(|resource| {
+        let mut result = DescribeConfigsResult {
+            resource_type: resource.resource_type,
+            resource_name: resource.resource_name.clone(),
+            ..Default::default()
+        };
+        match configs_of(image, asked, fixed, resource) {
+            Ok(configs) => {
+                let wanted = configs.into_iter().filter(|config| is_asked(resource, config.name));
+                result.configs = wanted.map(|config| row(config, request)).collect();
+            }
+            Err(refused) => {
+                result.error_code = refused.code.code();
+                result.error_message = refused.text();
+            }
+        }
+        result
+    });
+    DescribeConfigsResponse {
+        results: results.collect(),
+        ..Default::default()
+    }
+}
+
+fn configs_of(
+    image: &MetadataImage,
+    asked: NodeId,
+    fixed: &StaticValues,
+    resource: &DescribeConfigsResource,
+) -> Result<Vec<DescribedConfig>, Refused> {
+    let name = &*resource.resource_name;
+    match resource.resource_type {
+        TOPIC => {
+            if !is_legal_topic_name(name) {
+                return Err(Refused::new(
+                    ErrorCode::InvalidTopicException,
+                    format!("Topic name '{name}' is invalid."),
+                ));
+            }
+            let topic = image.topic(name).ok_or_else(|| {
+                Refused::new(
+                    ErrorCode::UnknownTopicOrPartition,
+                    format!("The topic '{name}' does not exist."),
+                )
+            })?;
+            Ok(describe_topic(
+                &topic.configs,
+                &BrokerLayers::of(image, Some(asked), fixed),
+            ))
+        }
+        BROKER if name.is_empty() => {
+            let set = image.config(&ConfigResource::ClusterDefault).map(|set| &**set);
+            Ok(set.map(describe_broker_defaults).unwrap_or_default())
+        }
+        BROKER => {
+            own_id(name, asked)?;
+            Ok(describe_broker(&BrokerLayers::of(image, Some(asked), fixed)))
+        }
+        other => {
+            let message = format!("Configs of resource type {other} cannot be described.");
+            Err(Refused::new(ErrorCode::InvalidRequest, message))
+        }
+    }
+}
+
+/// Static configs are known to each broker alone, so only itself can describe them.
+pub(super) fn own_id(name: &str, asked: NodeId) -> Result<(), Refused> {
+    match name.parse() {
+        Ok(id) if NodeId(id) == asked => Ok(()),
+        Ok(id) => {
+            let message = format!("Unexpected broker id, expected {asked} or an empty string, but received {id}.");
+            Err(Refused::new(ErrorCode::InvalidRequest, message))
+        }
+        Err(_) => {
+            let message = format!("Broker id must be an integer, but it is: {name}");
+            Err(Refused::new(ErrorCode::InvalidRequest, message))
+        }
+    }
+}
+
+/// No keys at all means all of them.
+fn is_asked(resource: &DescribeConfigsResource, name: &str) -> bool {
+    match &resource.configuration_keys {
+        Some(keys) if !keys.is_empty() => keys.iter().any(|key| &**key == name),
+        _ => true,
+    }
+}
+
+fn row(config: DescribedConfig, request: &DescribeConfigsRequest) -> DescribeConfigsResourceResult {
+    let synonyms = config.synonyms.into_iter().map(|synonym| DescribeConfigsSynonym {
+        name: ByteStr::from(synonym.name),
+        value: synonym.value.map(ByteStr::from),
+        source: synonym.source.code(),
+        ..Default::default()
+    });
+    DescribeConfigsResourceResult {
+        name: ByteStr::from(config.name),
+        value: config.value.map(ByteStr::from),
+        read_only: config.read_only,
+        config_source: config.source.code(),
+        is_sensitive: config.sensitive,
+        synonyms: if request.include_synonyms {
+            synonyms.collect()
+        } else {
+            Vec::new()
+        },
+        config_type: config.kind.code(),
+        documentation: request
+            .include_documentation
+            .then(|| ByteStr::from(config.documentation)),
+        ..Default::default()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,117 @@
+use highwater_proto::config::topic_definitions;
+use highwater_proto::metadata::NodeState;
+
+use super::super::test_image::{LISTENER, TestImage};
+use super::*;
+
+fn ask(kind: i8, name: &str, keys: Option<&[&str]>, synonyms: bool) -> DescribeConfigsResult {
+    let image = TestImage::new()
+        .broker(1, NodeState::Active, &[LISTENER])
+        .topic("t", 1, &[(Some(1), &[1])])
+        .config(ConfigResource::ClusterDefault, "log.segment.bytes", "2000000")
+        .config(ConfigResource::Broker(NodeId(1)), "log.retention.ms", "5000")
+        .build();
+    let resource = DescribeConfigsResource {
+        resource_type: kind,
+        resource_name: ByteStr::from(name),
+        configuration_keys: keys.map(|keys| keys.iter().map(|key| ByteStr::from(*key)).collect()),
+        ..Default::default()
+    };
+    let request = DescribeConfigsRequest {
+        resources: vec![resource],
+        include_synonyms: synonyms,
+        include_documentation: synonyms,
+        ..Default::default()
+    };
+    describe(&image, NodeId(1), &StaticValues::default(), &request)
+        .results
+        .remove(0)
+}
+
+fn code(kind: i8, name: &str) -> i16 {
+    ask(kind, name, None, false).error_code
+}
+
+#[test]
+fn every_topic_config_is_there_in_order() {
+    let all: Vec<String> = ask(TOPIC, "t", None, false)
+        .configs
+        .iter()
+        .map(|c| c.name.to_string())
+        .collect();
+    let known: Vec<&str> = topic_definitions().map(|definition| definition.name).collect();
+    assert_eq!(all, known);
+    assert!(all.is_sorted() && all.len() > 30, "{all:?}");
+    assert_eq!(
+        ask(TOPIC, "t", Some(&[]), false).configs.len(),
+        all.len(),
+        "no keys are all keys"
+    );
+}
+
+#[test]
+fn rule_169_values_name_where_they_come_from() {
+    let keys = ["retention.ms", "segment.bytes", "max.message.bytes", "nonsense"];
+    let answer = ask(TOPIC, "t", Some(&keys), true);
+    let row = |c: &DescribeConfigsResourceResult| {
+        (
+            c.name.to_string(),
+            c.value.as_deref().map(str::to_owned),
+            c.config_source,
+        )
+    };
+    let rows: Vec<_> = answer.configs.iter().map(row).collect();
+    let expected = [
+        ("max.message.bytes", "1048588", 5),
+        ("retention.ms", "1000", 1),
+        ("segment.bytes", "2000000", 3),
+    ];
+    assert_eq!(
+        rows,
+        expected.map(|(name, value, source)| (name.to_owned(), Some(value.to_owned()), source))
+    );
+    let retention = &answer.configs[1];
+    let synonyms: Vec<_> = retention.synonyms.iter().map(|s| (&*s.name, s.source)).collect();
+    assert_eq!(
+        synonyms,
+        [("retention.ms", 1), ("log.retention.ms", 2), ("log.retention.hours", 5)]
+    );
+    assert!(!retention.read_only && retention.documentation.is_some());
+    assert_eq!(retention.config_type, 5, "LONG");
+    let plain = ask(TOPIC, "t", Some(&keys), false);
+    assert!(plain.configs[1].synonyms.is_empty() && plain.configs[1].documentation.is_none());
+}
+
+#[test]
+fn rule_106_resources_that_cannot_be_described() {
+    assert_eq!(
+        [code(TOPIC, "x"), code(TOPIC, "bad name"), code(TOPIC, "")],
+        [3, 17, 17]
+    );
+    assert_eq!([code(BROKER, "1"), code(BROKER, "2"), code(BROKER, "one")], [0, 42, 42]);
+    assert_eq!([code(1, "x"), code(16, "x")], [42, 42]);
+}
+
+#[test]
+fn a_broker_shows_all_and_the_default_broker_only_what_is_set() {
+    let own = ask(
+        BROKER,
+        "1",
+        Some(&["log.segment.bytes", "log.retention.ms", "node.id"]),
+        false,
+    );
+    let rows: Vec<_> = own
+        .configs
+        .iter()
+        .map(|c| (c.name.to_string(), c.config_source, c.read_only))
+        .collect();
+    assert!(rows.contains(&("log.segment.bytes".to_owned(), 3, false)), "{rows:?}");
+    assert!(rows.contains(&("log.retention.ms".to_owned(), 2, false)), "{rows:?}");
+    assert!(
+        rows.iter().any(|(name, _, read_only)| name == "node.id" && *read_only),
+        "{rows:?}"
+    );
+    let default = ask(BROKER, "", None, false);
+    let names: Vec<_> = default.configs.iter().map(|c| c.name.to_string()).collect();
+    assert_eq!((default.error_code, names), (0, vec!["log.segment.bytes".to_owned()]));
+}

@@ -1,15 +1,13 @@
 //! IncrementalAlterConfigs and AlterConfigs (rules 106 and 170).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
+use highwater_proto::config::{self, Alteration, ConfigScope};
 use highwater_proto::kafka::ErrorCode;
 use highwater_proto::metadata::{Change, ConfigResource, MetadataImage, NodeRole, Topic};
 use highwater_proto::types::NodeId;
 
-use crate::cluster::{Command, ConfigScope, Decision, Refusal, Settings, Steps, validate_topic_name};
-
-/// Longest value of a config, in characters.
-const MAX_VALUE_LENGTH: usize = 32_767;
+use crate::cluster::{Command, Decision, Refusal, Settings, Steps, validate_topic_name};
 
 /// A request to change configs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -44,30 +42,6 @@ pub struct ResourceAlteration {
     pub alterations: Vec<Alteration>,
     /// Keys that are not sent are deleted (AlterConfigs).
     pub replace: bool,
-}
-
-/// The change of one config.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Alteration {
-    /// Config name.
-    pub name: String,
-    /// The value, where the kind needs one.
-    pub value: Option<String>,
-    /// What to do with it.
-    pub kind: AlterationKind,
-}
-
-/// Kafka's config operations.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AlterationKind {
-    /// Sets the value.
-    Set,
-    /// Removes the value, so that the default counts.
-    Delete,
-    /// Adds to a list.
-    Append,
-    /// Takes out of a list.
-    Subtract,
 }
 
 /// What became of one resource.
@@ -131,7 +105,6 @@ impl Target<'_> {
     fn scope(&self) -> ConfigScope {
         match self {
             Self::Topic(_) => ConfigScope::Topic,
-            Self::Dynamic(ConfigResource::Group(_), _) => ConfigScope::Group,
             Self::Dynamic(..) => ConfigScope::Broker,
         }
     }
@@ -158,19 +131,22 @@ impl Target<'_> {
 }
 
 fn alter(image: &MetadataImage, settings: &Settings, resource: &ResourceAlteration) -> Result<Option<Change>, Refusal> {
-    check_alterations(&resource.alterations)?;
     let target = find(image, resource)?;
-    let scope = target.scope();
-    let mut configs = if resource.replace {
-        BTreeMap::new()
+    let configs = if resource.replace {
+        let values = resource
+            .alterations
+            .iter()
+            .map(|given| (given.name.as_str(), given.value.as_deref()));
+        config::replace(values)?
     } else {
-        target.configs().clone()
+        config::alter(target.scope(), target.configs(), &resource.alterations)?
     };
-    for alteration in &resource.alterations {
-        apply(settings, scope, alteration, &mut configs)?;
+    match &target {
+        Target::Topic(topic) => config::validate_topic_configs(&topic.name, &configs)?,
+        Target::Dynamic(of, _) => {
+            config::validate_broker_configs(&configs, *of == ConfigResource::ClusterDefault, &settings.fixed)?;
+        }
     }
-    let checked = settings.rules.validate(scope, &configs);
-    checked.map_err(|message| Refusal::new(ErrorCode::InvalidConfig, message))?;
     if configs == *target.configs() {
         return Ok(None);
     }
@@ -179,30 +155,6 @@ fn alter(image: &MetadataImage, settings: &Settings, resource: &ResourceAlterati
         Target::Dynamic(..) => 0,
     };
     Ok(Some(target.put(count, configs)))
-}
-
-fn check_alterations(alterations: &[Alteration]) -> Result<(), Refusal> {
-    let names: BTreeSet<&str> = alterations.iter().map(|alteration| alteration.name.as_str()).collect();
-    if names.len() != alterations.len() {
-        return Err(Refusal::new(
-            ErrorCode::InvalidRequest,
-            "Error due to duplicate config keys",
-        ));
-    }
-    let without_value =
-        |alteration: &&Alteration| alteration.value.is_none() && alteration.kind != AlterationKind::Delete;
-    let nulls: Vec<&str> = alterations
-        .iter()
-        .filter(without_value)
-        .map(|null| null.name.as_str())
-        .collect();
-    if nulls.is_empty() {
-        return Ok(());
-    }
-    Err(Refusal::new(
-        ErrorCode::InvalidRequest,
-        format!("Null value not supported for : {}", nulls.join(",")),
-    ))
 }
 
 fn find<'a>(image: &'a MetadataImage, resource: &ResourceAlteration) -> Result<Target<'a>, Refusal> {
@@ -241,72 +193,13 @@ fn find<'a>(image: &'a MetadataImage, resource: &ResourceAlteration) -> Result<T
             }
             dynamic(ConfigResource::Broker(id))
         }
-        ResourceType::Group if name.is_empty() => Err(Refusal::new(
+        ResourceType::Group => Err(Refusal::new(
             ErrorCode::InvalidRequest,
-            "Default group resources are not allowed.",
+            "Configs of groups are not supported.",
         )),
-        ResourceType::Group => dynamic(ConfigResource::Group(name.to_owned())),
         ResourceType::Unknown(number) => Err(Refusal::new(
             ErrorCode::InvalidRequest,
             format!("Unexpected resource type {number}."),
         )),
     }
-}
-
-fn apply(
-    settings: &Settings,
-    scope: ConfigScope,
-    alteration: &Alteration,
-    configs: &mut BTreeMap<String, String>,
-) -> Result<(), Refusal> {
-    let name = &alteration.name;
-    let given = alteration.value.as_deref().unwrap_or_default();
-    let value = match alteration.kind {
-        AlterationKind::Delete => {
-            configs.remove(name);
-            return Ok(());
-        }
-        AlterationKind::Set => given.to_owned(),
-        AlterationKind::Append | AlterationKind::Subtract => {
-            let Some(default) = settings.rules.list_default(scope, name) else {
-                let verb = if alteration.kind == AlterationKind::Append {
-                    "APPEND"
-                } else {
-                    "SUBTRACT"
-                };
-                let message = format!("Can't {verb} to key {name} because its type is not LIST.");
-                return Err(Refusal::new(ErrorCode::InvalidConfig, message));
-            };
-            let current = configs.get(name).cloned().unwrap_or(default);
-            let mut parts = list(&current);
-            let given = list(given);
-            if alteration.kind == AlterationKind::Append {
-                for part in given {
-                    if !parts.contains(&part) {
-                        parts.push(part);
-                    }
-                }
-            } else {
-                parts.retain(|part| !given.contains(part));
-            }
-            parts.join(",")
-        }
-    };
-    if value.chars().count() > MAX_VALUE_LENGTH {
-        let message = format!(
-            "The configuration value cannot be added because it exceeds the maximum value size of {MAX_VALUE_LENGTH} \
-             bytes."
-        );
-        return Err(Refusal::new(ErrorCode::InvalidConfig, message));
-    }
-    configs.insert(name.clone(), value);
-    Ok(())
-}
-
-fn list(value: &str) -> Vec<&str> {
-    value
-        .split(',')
-        .map(str::trim)
-        .filter(|part| !part.is_empty())
-        .collect()
 }

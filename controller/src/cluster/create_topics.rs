@@ -2,13 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use highwater_proto::config::validate_topic_configs;
 use highwater_proto::kafka::ErrorCode;
 use highwater_proto::metadata::{Change, MetadataImage, Partition};
 use highwater_proto::types::{NodeId, PartitionIndex, TopicId};
 
 use crate::cluster::placement::{Placement, new_partition};
 use crate::cluster::topic_name::Collisions;
-use crate::cluster::{Command, ConfigScope, Decision, ManualAssignment, Refusal, Settings, Steps, manual_assignment};
+use crate::cluster::{Command, Decision, ManualAssignment, Refusal, Settings, Steps, manual_assignment};
 
 /// Partitions that one request may create.
 pub const MAX_PARTITIONS_PER_REQUEST: usize = 10_000;
@@ -192,8 +193,7 @@ impl Batch<'_> {
             };
             configs.insert(name.clone(), value.clone());
         }
-        let checked = self.settings.rules.validate(ConfigScope::Topic, &configs);
-        checked.map_err(|message| Refusal::new(ErrorCode::InvalidConfig, message))?;
+        validate_topic_configs(&topic.name, &configs)?;
         Ok(configs)
     }
 

@@ -33,7 +33,7 @@ mod tests;
 use highwater_proto::metadata::MetadataImage;
 
 pub use allocate_producer_ids::{AllocateProducerIds, PRODUCER_ID_BLOCK, ProducerIdBlock};
-pub use alter_configs::{AlterConfigs, Alteration, AlterationKind, AlteredResource, ResourceAlteration, ResourceType};
+pub use alter_configs::{AlterConfigs, AlteredResource, ResourceAlteration, ResourceType};
 pub use alter_partitions::{AlterPartitions, AlteredPartition, IsrMember, IsrProposal};
 pub use bootstrap::{Bootstrap, FORMAT_VERSION};
 pub use create_partitions::{CreatePartitions, GrownTopic, TopicGrowth};
@@ -46,7 +46,7 @@ pub use manual_assignment::ManualAssignment;
 pub use reconcile::reconcile;
 pub use refusal::Refusal;
 pub use register_node::{RegisterNode, Registered, RegistrationRefused};
-pub use settings::{ConfigRules, ConfigScope, Settings};
+pub use settings::Settings;
 pub use step::{MAX_PUTS_PER_STEP, Step, Steps};
 pub use topic_name::validate_topic_name;
 pub use unfence_node::{DistrustedReplicas, UnfenceNode};

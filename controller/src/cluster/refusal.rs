@@ -1,5 +1,6 @@
 //! An answer that says no, in Kafka's words.
 
+use highwater_proto::config::{ConfigError, ConfigErrorKind};
 use highwater_proto::kafka::ErrorCode;
 
 /// A Kafka error with the text that clients show.
@@ -18,5 +19,15 @@ impl Refusal {
             code,
             message: message.into(),
         }
+    }
+}
+
+impl From<ConfigError> for Refusal {
+    fn from(error: ConfigError) -> Self {
+        let code = match error.kind {
+            ConfigErrorKind::InvalidConfig => ErrorCode::InvalidConfig,
+            ConfigErrorKind::InvalidRequest => ErrorCode::InvalidRequest,
+        };
+        Self::new(code, error.to_string())
     }
 }

@@ -1,8 +1,6 @@
 //! What decisions depend on besides the image: the controller's own configuration.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
-
+use highwater_proto::config::{BrokerLayers, ConfigError, ConfigReader, StaticValues};
 use highwater_proto::metadata::{ConfigResource, MetadataImage, Partition, Topic};
 
 /// Topic config: the fewest in-sync replicas that acks=all needs.
@@ -10,31 +8,8 @@ const MIN_INSYNC_REPLICAS: &str = "min.insync.replicas";
 /// Topic config: may a replica outside of the ISR and ELR lead.
 const UNCLEAN_LEADER_ELECTION: &str = "unclean.leader.election.enable";
 
-/// Whose configs are meant.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ConfigScope {
-    /// A topic.
-    Topic,
-    /// One broker, or all of them by default.
-    Broker,
-    /// A consumer group.
-    Group,
-}
-
-/// What the tables of configs know: names, types, bounds.
-pub trait ConfigRules: Send + Sync {
-    /// `Some` if the config is of type LIST, with its built-in default.
-    fn list_default(&self, scope: ConfigScope, name: &str) -> Option<String>;
-
-    /// Checks all configs that are set on a resource together.
-    ///
-    /// # Errors
-    /// The text that the client shows.
-    fn validate(&self, scope: ConfigScope, configs: &BTreeMap<String, String>) -> Result<(), String>;
-}
-
 /// The controller's configuration, under Kafka's names.
-#[derive(Clone)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Settings {
     /// `num.partitions`
     pub num_partitions: i32,
@@ -46,11 +21,29 @@ pub struct Settings {
     pub unclean_leader_election: bool,
     /// `delete.topic.enable`
     pub delete_topic_enable: bool,
-    /// The config tables.
-    pub rules: Arc<dyn ConfigRules>,
+    /// What the process was started with: the layer below dynamic configs.
+    pub fixed: StaticValues,
 }
 
 impl Settings {
+    /// Reads the settings from what the process was started with.
+    ///
+    /// # Errors
+    /// If a value cannot be read.
+    pub fn new(fixed: StaticValues) -> Result<Self, ConfigError> {
+        let layers = BrokerLayers::fixed(&fixed);
+        let read = ConfigReader::new(&layers);
+        let settings = Self {
+            num_partitions: read.number("num.partitions")?,
+            default_replication_factor: read.number("default.replication.factor")?,
+            min_insync_replicas: read.number(MIN_INSYNC_REPLICAS)?,
+            unclean_leader_election: read.boolean(UNCLEAN_LEADER_ELECTION)?,
+            delete_topic_enable: read.boolean("delete.topic.enable")?,
+            fixed: StaticValues::default(),
+        };
+        Ok(Self { fixed, ..settings })
+    }
+
     /// Min ISR of a partition: never more than it has replicas (rule 19).
     #[must_use]
     pub fn min_isr(&self, image: &MetadataImage, topic: &Topic, partition: &Partition) -> usize {

@@ -7,8 +7,8 @@ mod random;
 mod topics;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
+use highwater_proto::config::{AlterOperation, Alteration, StaticValues};
 use highwater_proto::kafka::ErrorCode;
 use highwater_proto::metadata::{
     Change, MetadataImage, MetadataUpdate, NodeRegistration, NodeRole, NodeState, Partition,
@@ -17,31 +17,6 @@ use highwater_proto::types::*;
 use uuid::Uuid;
 
 use crate::cluster::*;
-
-/// Three configs are enough to see the rules at work.
-struct TestRules;
-
-impl ConfigRules for TestRules {
-    fn list_default(&self, scope: ConfigScope, name: &str) -> Option<String> {
-        (scope == ConfigScope::Topic && name == "cleanup.policy").then(|| "delete".to_owned())
-    }
-
-    fn validate(&self, _: ConfigScope, configs: &BTreeMap<String, String>) -> Result<(), String> {
-        for (name, value) in configs {
-            match name.as_str() {
-                "cleanup.policy" if value.split(',').all(|part| matches!(part, "delete" | "compact")) => {}
-                "min.insync.replicas" if value.parse().is_ok_and(|min: i32| min > 0) => {}
-                "unclean.leader.election.enable" if matches!(value.as_str(), "true" | "false") => {}
-                "retention.ms" => {}
-                "cleanup.policy" | "min.insync.replicas" | "unclean.leader.election.enable" => {
-                    return Err(format!("Invalid value {value} for configuration {name}"));
-                }
-                _ => return Err(format!("Unknown topic config name: {name}")),
-            }
-        }
-        Ok(())
-    }
-}
 
 struct Cluster {
     image: MetadataImage,
@@ -58,14 +33,7 @@ struct Cluster {
 
 impl Cluster {
     fn new() -> Self {
-        let settings = Settings {
-            num_partitions: 1,
-            default_replication_factor: 1,
-            min_insync_replicas: 1,
-            unclean_leader_election: false,
-            delete_topic_enable: true,
-            rules: Arc::new(TestRules),
-        };
+        let settings = Settings::new(StaticValues::default()).unwrap();
         let mut cluster = Self {
             image: MetadataImage::default(),
             settled: MetadataImage::default(),

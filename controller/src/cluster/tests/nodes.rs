@@ -133,7 +133,7 @@ fn another_directory_empties_the_replicas_even_the_last_member() {
     let allow = Alteration {
         name: "unclean.leader.election.enable".into(),
         value: Some("true".into()),
-        kind: AlterationKind::Set,
+        operation: AlterOperation::Set,
     };
     let resource = ResourceAlteration {
         resource_type: ResourceType::Topic,

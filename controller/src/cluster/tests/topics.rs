@@ -205,12 +205,12 @@ fn rule_103_configs_are_validated() {
     refused(
         cluster.create(with("nonsense", Some("1"))),
         ErrorCode::InvalidConfig,
-        "Unknown topic config name",
+        "unknown topic config",
     );
     refused(
         cluster.create(with("min.insync.replicas", Some("0"))),
         ErrorCode::InvalidConfig,
-        "Invalid value 0",
+        "invalid value \"0\" for min.insync.replicas",
     );
     refused(
         cluster.create(with("retention.ms", None)),

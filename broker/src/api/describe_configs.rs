@@ -1,5 +1,6 @@
 //! DescribeConfigs (32): every config of topics and brokers, with where its value comes from.
 
+use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
 
 use highwater_proto::config::{
@@ -37,7 +38,11 @@ fn describe(
     fixed: &StaticValues,
     request: &DescribeConfigsRequest,
 ) -> DescribeConfigsResponse {
-    let results = request.resources.iter().map(|resource| {
+    // Each resource once: the answer is much larger than the question.
+    let mut seen = BTreeSet::new();
+    let once =
+        |resource: &&DescribeConfigsResource| seen.insert((resource.resource_type, resource.resource_name.clone()));
+    let results = request.resources.iter().filter(once).map(|resource| {
         let mut result = DescribeConfigsResult {
             resource_type: resource.resource_type,
             resource_name: resource.resource_name.clone(),

@@ -307,7 +307,7 @@ impl BatchHeader {
     /// Bytes of the records section.
     #[must_use]
     pub const fn records_size(&self) -> usize {
-        self.size() - BATCH_OVERHEAD
+        self.size().saturating_sub(BATCH_OVERHEAD)
     }
 
     /// Offset of the last record (or where it was before compaction).

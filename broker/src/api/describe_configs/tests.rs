@@ -115,3 +115,23 @@ fn a_broker_shows_all_and_the_default_broker_only_what_is_set() {
     let names: Vec<_> = default.configs.iter().map(|c| c.name.to_string()).collect();
     assert_eq!((default.error_code, names), (0, vec!["log.segment.bytes".to_owned()]));
 }
+
+#[test]
+fn a_resource_that_is_named_twice_is_described_once() {
+    let image = TestImage::new().topic("t", 1, &[(Some(1), &[1])]).build();
+    let resource = DescribeConfigsResource {
+        resource_type: TOPIC,
+        resource_name: "t".into(),
+        ..Default::default()
+    };
+    let request = DescribeConfigsRequest {
+        resources: vec![resource; 1_000],
+        ..Default::default()
+    };
+    assert_eq!(
+        describe(&image, NodeId(1), &StaticValues::default(), &request)
+            .results
+            .len(),
+        1
+    );
+}

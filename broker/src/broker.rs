@@ -1,23 +1,58 @@
-//! The broker as a whole: what all requests share.
+//! The broker as a whole: what all requests share, and what goes on besides requests.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
 use highwater_node::clock::Clock;
 use highwater_node::shutdown::Shutdown;
+use highwater_proto::config::{BrokerConfig, StaticValues};
+use highwater_proto::grpc::controller_client::ControllerClient;
 use highwater_proto::metadata::MetadataImage;
+use highwater_proto::types::{BrokerEpoch, NodeId, Revision};
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
+use tokio::time::Instant;
+use tonic::transport::Channel;
 
 use crate::connection::BUDGET_UNIT_BYTES;
+use crate::fetch_session::FetchSessions;
+use crate::housekeeping;
 use crate::listener::{self, ConnectionCounts};
+use crate::log::LogError;
 use crate::metrics::Metrics;
+use crate::partitions::{Partitions, RecoveredLogs};
 
 /// Least budget of request memory; large enough for the largest request twice.
 const MIN_REQUEST_MEMORY_BYTES: usize = 256 << 20;
 /// Blocking threads that read from disk for connections at a time.
 const MAX_COLD_READS: usize = 16;
+/// Blocking threads that append at a time: those of a stalled disk wait in line.
+const MAX_SLOW_APPENDS: usize = 8;
+
+/// Gives clients of the controller that this broker's session is with.
+pub type ControllerSource = Box<dyn Fn() -> ControllerClient<Channel> + Send + Sync>;
+
+/// What a broker is made of, once it is registered.
+pub struct BrokerParts {
+    /// Its `node.id`.
+    pub node_id: NodeId,
+    /// Revision of its registration.
+    pub epoch: BrokerEpoch,
+    /// What it obeys.
+    pub config: BrokerConfig,
+    /// What the process was started with: the lowest layer of all configs.
+    pub fixed: StaticValues,
+    /// Its logs.
+    pub recovered: RecoveredLogs,
+    /// The images to follow.
+    pub images: watch::Receiver<Arc<MetadataImage>>,
+    /// Whom to ask for decisions.
+    pub controller: ControllerSource,
+    /// The time.
+    pub clock: Clock,
+    /// The wish to stop. Connections and background tasks are its tasks.
+    pub shutdown: Shutdown,
+}
 
 /// Bounds of what clients may take.
 #[derive(Debug)]
@@ -26,33 +61,33 @@ pub struct Limits {
     pub max_request_bytes: usize,
     /// `max.connections`
     pub max_connections: usize,
-    /// `max.connections.per.ip`
-    pub max_connections_per_ip: usize,
     /// `connections.max.idle.ms`
-    pub max_idle: Duration,
+    pub max_idle: Option<Duration>,
+    /// `fetch.max.bytes`
+    pub max_fetch_bytes: u64,
     /// Memory for large requests, in units of [`BUDGET_UNIT_BYTES`].
     pub(crate) request_memory: Arc<Semaphore>,
     request_memory_units: usize,
     /// Bounds the blocking threads that read cold data.
     pub(crate) cold_reads: Arc<Semaphore>,
+    /// Bounds the blocking threads that append.
+    pub(crate) slow_appends: Arc<Semaphore>,
 }
 
 impl Limits {
-    fn new(
-        max_request_bytes: usize,
-        max_connections: usize,
-        max_connections_per_ip: usize,
-        max_idle: Duration,
-    ) -> Self {
-        let units = MIN_REQUEST_MEMORY_BYTES.max(2 * max_request_bytes) / BUDGET_UNIT_BYTES;
+    fn new(config: &BrokerConfig) -> Self {
+        let network = &config.network;
+        let least = network.queued_max_request_bytes.unwrap_or(MIN_REQUEST_MEMORY_BYTES);
+        let units = least.max(2 * network.request_max_bytes) / BUDGET_UNIT_BYTES;
         Self {
-            max_request_bytes,
-            max_connections,
-            max_connections_per_ip,
-            max_idle,
+            max_request_bytes: network.request_max_bytes,
+            max_connections: network.max_connections,
+            max_idle: network.connections_max_idle,
+            max_fetch_bytes: network.fetch_max_bytes as u64,
             request_memory: Arc::new(Semaphore::new(units)),
             request_memory_units: units,
             cold_reads: Arc::new(Semaphore::new(MAX_COLD_READS)),
+            slow_appends: Arc::new(Semaphore::new(MAX_SLOW_APPENDS)),
         }
     }
 
@@ -63,26 +98,148 @@ impl Limits {
 }
 
 /// A broker.
-#[derive(Debug)]
 pub struct Broker {
-    image: ArcSwap<MetadataImage>,
+    node_id: NodeId,
+    epoch: BrokerEpoch,
+    config: BrokerConfig,
+    fixed: StaticValues,
+    partitions: Arc<Partitions>,
+    fetch_sessions: FetchSessions,
+    controller: ControllerSource,
     limits: Limits,
     connections: Arc<ConnectionCounts>,
     metrics: Metrics,
     clock: Clock,
     shutdown: Shutdown,
+    /// Revision of the image that has been carried out.
+    applied: watch::Sender<Revision>,
+}
+
+impl std::fmt::Debug for Broker {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Broker")
+            .field("node_id", &self.node_id)
+            .field("epoch", &self.epoch)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Broker {
+    /// Starts to follow the images. Serve clients once [`Self::wait_for_image`] says that the registration is applied.
+    ///
+    /// # Errors
+    /// [`LogError`] if the operating system gives no threads for flushing.
+    pub fn start(parts: BrokerParts) -> Result<Arc<Self>, LogError> {
+        let BrokerParts {
+            node_id,
+            epoch,
+            config,
+            fixed,
+            recovered,
+            images,
+            controller,
+            clock,
+            shutdown,
+        } = parts;
+        let partitions = Partitions::new(node_id, fixed.clone(), clock.clone(), recovered)?;
+        let broker = Arc::new(Self {
+            node_id,
+            epoch,
+            fetch_sessions: FetchSessions::new(config.network.fetch_session_slots),
+            limits: Limits::new(&config),
+            config,
+            fixed,
+            partitions,
+            controller,
+            connections: Arc::default(),
+            metrics: Metrics::default(),
+            clock,
+            shutdown,
+            applied: watch::Sender::default(),
+        });
+        housekeeping::start(&broker, images);
+        Ok(broker)
+    }
+
     /// Serves the clients of a listener until the broker stops.
     pub async fn serve(self: &Arc<Self>, listener: TcpListener, name: &str) {
         listener::serve(Arc::clone(self), listener, name.into()).await;
     }
 
+    /// Closes all logs so that the next start needs no scan. To be called when all tasks of the shutdown are done; nothing
+    /// is served afterwards.
+    ///
+    /// # Errors
+    /// [`LogError`]: the next start then scans.
+    pub async fn close(&self) -> Result<(), LogError> {
+        let partitions = Arc::clone(&self.partitions);
+        match tokio::task::spawn_blocking(move || partitions.close_clean()).await {
+            Ok(result) => result,
+            Err(error) => {
+                tracing::error!(%error, "the logs were not closed; the next start recovers them");
+                Ok(())
+            }
+        }
+    }
+
+    /// Its `node.id`.
+    #[must_use]
+    pub fn node_id(&self) -> NodeId {
+        self.node_id
+    }
+
+    /// Revision of its registration.
+    #[must_use]
+    pub fn epoch(&self) -> BrokerEpoch {
+        self.epoch
+    }
+
+    /// What it obeys.
+    #[must_use]
+    pub fn config(&self) -> &BrokerConfig {
+        &self.config
+    }
+
+    /// What the process was started with.
+    #[must_use]
+    pub fn fixed(&self) -> &StaticValues {
+        &self.fixed
+    }
+
     /// The image that the partitions of this broker follow: what it says has been carried out here.
     #[must_use]
     pub fn image(&self) -> Arc<MetadataImage> {
-        self.image.load_full()
+        self.partitions.image()
+    }
+
+    /// Waits until an image at or past `revision` has been carried out, or until the deadline.
+    pub async fn wait_for_image(&self, revision: Revision, deadline: Instant) {
+        let mut applied = self.applied.subscribe();
+        let reached = applied.wait_for(|applied| *applied >= revision);
+        // At the deadline the caller looks at the image and decides for itself.
+        let _ = tokio::time::timeout_at(deadline, reached).await;
+    }
+
+    pub(crate) fn image_applied(&self, revision: Revision) {
+        self.applied.send_replace(revision);
+    }
+
+    /// The partitions.
+    #[must_use]
+    pub fn partitions(&self) -> &Arc<Partitions> {
+        &self.partitions
+    }
+
+    /// The fetch sessions.
+    #[must_use]
+    pub fn fetch_sessions(&self) -> &FetchSessions {
+        &self.fetch_sessions
+    }
+
+    /// A client of the active controller.
+    #[must_use]
+    pub fn controller(&self) -> ControllerClient<Channel> {
+        (self.controller)()
     }
 
     /// Bounds of what clients may take.

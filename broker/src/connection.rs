@@ -35,6 +35,8 @@ const RELEASE_AFTER: Duration = Duration::from_secs(2);
 /// [`LEAST_FRAME_BYTES_PER_SECOND`], once the budget runs short.
 const LEAST_FRAME_TIME: Duration = Duration::from_secs(10);
 const LEAST_FRAME_BYTES_PER_SECOND: u64 = 1 << 20;
+/// Without an idle limit: longer than a process lives.
+const NEVER: Duration = Duration::from_secs(365 * 24 * 3600);
 /// What requests under way get to finish when the process stops.
 const SHUTDOWN_DRAIN: Duration = Duration::from_secs(2);
 /// Rounds of work after which other tasks of the same thread get their turn.
@@ -356,10 +358,10 @@ impl Connection {
             return Err(Closed::Shutdown);
         }
         let limits = self.broker.limits();
-        let idle_end = self.last_activity + limits.max_idle;
+        let idle_end = limits.max_idle.map(|max_idle| self.last_activity + max_idle);
         // A long poll or a parked join is not idleness; a client that does not take its answers is.
         let waits_for_us = !self.in_flight.is_empty() && self.output.is_empty();
-        if now >= idle_end && !waits_for_us {
+        if idle_end.is_some_and(|end| now >= end) && !waits_for_us {
             return Err(Closed::Idle);
         }
         if let Some(deadline) = self.frame_deadline() {
@@ -379,7 +381,8 @@ impl Connection {
                 self.in_flight = VecDeque::new();
             }
         }
-        Ok(idle_end.max(now + RELEASE_AFTER))
+        // Without a limit there is nothing to look at until the next traffic.
+        Ok(idle_end.unwrap_or(now + NEVER).max(now + RELEASE_AFTER))
     }
 
     fn frame_deadline(&self) -> Option<Instant> {

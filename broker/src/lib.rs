@@ -5,6 +5,7 @@ pub mod broker;
 mod connection;
 pub mod fetch_session;
 mod frame;
+mod housekeeping;
 mod listener;
 pub mod log;
 pub mod metrics;

@@ -90,7 +90,10 @@ pub(crate) async fn serve(broker: Arc<Broker>, listener: TcpListener, name: Arc<
 
 fn admit(broker: &Arc<Broker>, stream: TcpStream, ip: IpAddr, listener: &Arc<str>) {
     let (counts, limits) = (broker.connections(), broker.limits());
-    let Some(counted) = counts.admit(ip, limits.max_connections, limits.max_connections_per_ip) else {
+    let network = &broker.config().network;
+    let per_ip = network.max_connections_per_ip_overrides.get(&ip.to_string());
+    let per_ip = per_ip.copied().unwrap_or(network.max_connections_per_ip);
+    let Some(counted) = counts.admit(ip, limits.max_connections, per_ip) else {
         tracing::debug!(%ip, "connection refused: max.connections or max.connections.per.ip is reached");
         return;
     };

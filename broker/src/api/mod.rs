@@ -4,6 +4,11 @@
 //! A new API: a file with a type that implements [`Api`] (or [`RawApi`]), and its line in the list.
 
 mod api_versions;
+mod fetch;
+mod leader;
+mod list_offsets;
+mod offset_for_leader_epoch;
+mod produce;
 
 use std::ops::RangeInclusive;
 use std::sync::Arc;
@@ -24,6 +29,10 @@ macro_rules! serve {
 }
 
 serve! {
+    raw produce::Produce,
+    raw fetch::Fetch,
+    api list_offsets::ListOffsets,
+    api offset_for_leader_epoch::OffsetForLeaderEpoch,
     api api_versions::ApiVersions,
 }
 

@@ -45,7 +45,10 @@ impl AckGroup {
         let mut slots = self.slots.lock();
         slots.push(None);
         self.waiting.fetch_add(1, Ordering::Relaxed);
-        Ack { group: Arc::clone(self), slot: slots.len() - 1 }
+        Ack {
+            group: Arc::clone(self),
+            slot: slots.len() - 1,
+        }
     }
 
     /// True once all are decided.

@@ -57,9 +57,13 @@ impl Partition {
     /// [`AppendError`]
     pub fn precheck_append(&self, acks_all: bool, bytes: usize) -> Result<Precheck, AppendError> {
         let state = self.state.lock();
-        state.replica.check_append(acks_all).map_err(append_refused)?;
+        state.check_append(acks_all)?;
         let creates = state.log()?.append_creates_files(bytes as u64);
-        Ok(if creates { Precheck::CreatesFiles } else { Precheck::Quick })
+        Ok(if creates {
+            Precheck::CreatesFiles
+        } else {
+            Precheck::Quick
+        })
     }
 
     /// Appends one validated batch. With `acks` the request waits there until the batch is below the high watermark;
@@ -84,7 +88,7 @@ impl Partition {
         acks: Option<&Arc<AckGroup>>,
         now: TimestampMs,
     ) -> Result<AppendOutcome, AppendError> {
-        state.replica.check_append(acks.is_some()).map_err(append_refused)?;
+        state.check_append(acks.is_some())?;
         let epoch = state.replica.leader_epoch();
         let appended = match state.log_mut()?.append_as_leader(batches, epoch, now) {
             Ok(appended) => appended,
@@ -117,7 +121,13 @@ impl Partition {
             self.submit_flush();
         }
         let log_append_time = log_append_time(batches, &appended);
-        Ok(AppendOutcome { base_offset: appended.base_offset, end_offset, log_append_time, log_start, slot })
+        Ok(AppendOutcome {
+            base_offset: appended.base_offset,
+            end_offset,
+            log_append_time,
+            log_start,
+            slot,
+        })
     }
 
     fn append_failed(&self, state: MutexGuard<'_, State>, error: &LogError) -> AppendError {
@@ -174,18 +184,23 @@ impl FlushTarget for Partition {
     }
 }
 
-fn append_refused(error: AckError) -> AppendError {
-    let code = match error {
-        // Before the append it is the other of Kafka's two errors.
-        AckError::NotEnoughReplicas => ErrorCode::NotEnoughReplicas,
-        error => ack_error_code(error, false),
-    };
-    // Kafka fills the log start in only where it got as far as the log, which min ISR counts as.
-    code.into()
+impl State {
+    fn check_append(&self, acks_all: bool) -> Result<(), AppendError> {
+        self.replica.check_append(acks_all).map_err(|error| match error {
+            // Before the append it is the other of Kafka's two errors, and the answer has the log start (rule 13).
+            AckError::NotEnoughReplicas => AppendError {
+                code: ErrorCode::NotEnoughReplicas,
+                log_start: self.log().ok().map(crate::log::Log::log_start),
+            },
+            error => ack_error_code(error, false).into(),
+        })
+    }
 }
 
 fn log_append_time(batches: &[Batch], appended: &Appended) -> Option<TimestampMs> {
-    let by_broker = batches.iter().any(|batch| batch.header.timestamp_type() == TimestampType::LogAppendTime);
+    let by_broker = batches
+        .iter()
+        .any(|batch| batch.header.timestamp_type() == TimestampType::LogAppendTime);
     // A duplicate answers with the timestamp of its original, whoever set that (rule 13).
     (by_broker || appended.duplicate).then_some(appended.max_timestamp)
 }

@@ -99,14 +99,19 @@ impl Partition {
     ) -> Result<Offset, highwater_proto::kafka::ErrorCode> {
         use highwater_proto::kafka::ErrorCode;
         let mut state = self.state.lock();
-        state.replica.check_leadership(None).map_err(super::leadership_error_code)?;
+        state
+            .replica
+            .check_leadership(None)
+            .map_err(super::leadership_error_code)?;
         let high_watermark = state.replica.high_watermark();
         let offset = offset.unwrap_or(high_watermark);
         if offset > high_watermark {
             return Err(ErrorCode::OffsetOutOfRange);
         }
         let log = state.log_mut()?;
-        let moved = log.raise_log_start(offset).map_err(|error| super::log_error_code(&error))?;
+        let moved = log
+            .raise_log_start(offset)
+            .map_err(|error| super::log_error_code(&error))?;
         let log_start = log.log_start();
         if moved {
             self.log_start_moved(state);
@@ -116,7 +121,9 @@ impl Partition {
     }
 
     fn log_start_moved(&self, mut state: parking_lot::MutexGuard<'_, State>) {
-        let Ok(start) = state.log().map(Log::log_start) else { return };
+        let Ok(start) = state.log().map(Log::log_start) else {
+            return;
+        };
         let effects = state.replica.log_start_moved(start);
         self.carry_out(state, effects);
     }
@@ -153,7 +160,9 @@ impl Partition {
     /// # Errors
     /// [`LogError`]: the disk must not be marked clean.
     pub fn close_clean(&self) -> Result<(), LogError> {
-        let Some(mut log) = self.end(AckError::NotLeader) else { return Ok(()) };
+        let Some(mut log) = self.end(AckError::NotLeader) else {
+            return Ok(());
+        };
         log.close_clean()
     }
 
@@ -169,5 +178,9 @@ impl Partition {
 
 /// The ends of a log as the replica counts them.
 pub(super) fn ends(log: &Log) -> LogEnds {
-    LogEnds { start: log.log_start(), end: log.log_end(), flushed: log.flushed_end() }
+    LogEnds {
+        start: log.log_start(),
+        end: log.log_end(),
+        flushed: log.flushed_end(),
+    }
 }

@@ -61,11 +61,18 @@ impl Partition {
     /// [`LookupError`]
     pub fn earliest_offset(&self, current_leader_epoch: Option<LeaderEpoch>) -> Result<FoundOffset, LookupError> {
         let state = self.state.lock();
-        state.replica.check_leadership(current_leader_epoch).map_err(leadership_error_code)?;
+        state
+            .replica
+            .check_leadership(current_leader_epoch)
+            .map_err(leadership_error_code)?;
         let log = state.log()?;
         let offset = log.log_start();
         let first = log.leader_epochs().earliest().filter(|first| first.start <= offset);
-        Ok(FoundOffset { offset, timestamp: None, leader_epoch: first.map(|first| first.epoch) })
+        Ok(FoundOffset {
+            offset,
+            timestamp: None,
+            leader_epoch: first.map(|first| first.epoch),
+        })
     }
 
     /// The end of what a reader may see.
@@ -78,13 +85,20 @@ impl Partition {
         isolation: Isolation,
     ) -> Result<FoundOffset, LookupError> {
         let state = self.state.lock();
-        state.replica.check_leadership(current_leader_epoch).map_err(leadership_error_code)?;
+        state
+            .replica
+            .check_leadership(current_leader_epoch)
+            .map_err(leadership_error_code)?;
         state.log()?;
         if isolation != Isolation::LogEnd && !state.replica.knows_latest() {
             return Err(LookupError::NotAvailable);
         }
         let offset = state.visible_end(isolation);
-        Ok(FoundOffset { offset, timestamp: None, leader_epoch: Some(state.replica.leader_epoch()) })
+        Ok(FoundOffset {
+            offset,
+            timestamp: None,
+            leader_epoch: Some(state.replica.leader_epoch()),
+        })
     }
 
     /// The first record at or after `timestamp`; without one, the first with the largest timestamp of the log. `None` if
@@ -100,9 +114,16 @@ impl Partition {
     ) -> Result<Option<FoundOffset>, LookupError> {
         let (visible, knows_latest, wanted) = {
             let state = self.state.lock();
-            state.replica.check_leadership(current_leader_epoch).map_err(leadership_error_code)?;
+            state
+                .replica
+                .check_leadership(current_leader_epoch)
+                .map_err(leadership_error_code)?;
             let wanted = timestamp.or(state.log()?.max_timestamp());
-            (state.visible_end(isolation), isolation == Isolation::LogEnd || state.replica.knows_latest(), wanted)
+            (
+                state.visible_end(isolation),
+                isolation == Isolation::LogEnd || state.replica.knows_latest(),
+                wanted,
+            )
         };
         let found = match wanted {
             Some(wanted) => self.find_by_time(wanted)?.filter(|found| found.offset < visible),
@@ -115,13 +136,19 @@ impl Partition {
     }
 
     fn find_by_time(&self, wanted: TimestampMs) -> Result<Option<FoundOffset>, LookupError> {
-        let records = StoredRecords { limit: records::decompressed_limit(self.topic.settings().rules.max_message_bytes) };
+        let records = StoredRecords {
+            limit: records::decompressed_limit(self.topic.settings().rules.max_message_bytes),
+        };
         let mut from = Offset(0);
         loop {
             let (log_start, batch) = {
                 let state = self.state.lock();
                 let log = state.log()?;
-                (log.log_start(), log.batch_for_timestamp(wanted, from).map_err(|error| self.lookup_failed(&error))?)
+                (
+                    log.log_start(),
+                    log.batch_for_timestamp(wanted, from)
+                        .map_err(|error| self.lookup_failed(&error))?,
+                )
             };
             let Some((header, slice)) = batch else { return Ok(None) };
             let found = find_record(&header, &slice, wanted, log_start, &records);
@@ -151,7 +178,10 @@ impl Partition {
         epoch: LeaderEpoch,
     ) -> Result<Option<EpochEnd>, ErrorCode> {
         let state = self.state.lock();
-        state.replica.check_leadership(current_leader_epoch).map_err(leadership_error_code)?;
+        state
+            .replica
+            .check_leadership(current_leader_epoch)
+            .map_err(leadership_error_code)?;
         state.log()?;
         Ok(state.epoch_end(epoch))
     }
@@ -164,14 +194,20 @@ impl State {
         let log = self.log().ok()?;
         let own = self.replica.leader_epoch();
         if epoch == own {
-            return Some(EpochEnd { epoch, end: log.log_end() });
+            return Some(EpochEnd {
+                epoch,
+                end: log.log_end(),
+            });
         }
         if epoch > own || epoch.get() < 0 {
             return None;
         }
         let between = || {
             let largest = log.leader_epochs().latest().map_or(epoch, |latest| latest.epoch);
-            EpochEnd { epoch: largest, end: log.log_end() }
+            EpochEnd {
+                epoch: largest,
+                end: log.log_end(),
+            }
         };
         Some(log.end_offset_for(epoch).unwrap_or_else(between))
     }

@@ -26,9 +26,9 @@ use crate::replica::{AckError, Completed, Effects, LeadershipError, Replica};
 pub use self::acks::{Ack, AckGroup};
 pub use self::append::{AppendError, AppendOutcome, Precheck};
 pub use self::lookup::{FoundOffset, LookupError};
-pub use self::read::{Isolation, ReadOutcome, ReadRequest};
+pub use self::read::{Isolation, ReadOutcome, ReadRequest, Waiting};
 pub use self::shard::ShardOpened;
-pub use self::topic::{TopicSettings, TopicState};
+pub use self::topic::{TopicMetrics, TopicSettings, TopicState};
 pub use self::waiters::FetchWaiter;
 
 use self::waiters::FetchWaiters;
@@ -53,7 +53,7 @@ struct State {
     log_end_waiters: FetchWaiters,
     /// Bytes appended since the process started: says how much a fetch gains when the high watermark moves.
     appended_bytes: u64,
-    /// The part of `appended_bytes` that fetches have been told of.
+    /// `appended_bytes` when the high watermark was last at the log end.
     announced_bytes: u64,
     /// Highest epoch of a coordinator that opened this partition as its shard: older ones may not append any more.
     coordinator_epoch: Option<CoordinatorEpoch>,
@@ -113,7 +113,13 @@ impl Partition {
             announced_bytes: 0,
             coordinator_epoch: None,
         };
-        Self { topic, index, flusher, flush_slot: FlushSlot::default(), state: Mutex::new(state) }
+        Self {
+            topic,
+            index,
+            flusher,
+            flush_slot: FlushSlot::default(),
+            state: Mutex::new(state),
+        }
     }
 
     /// The topic.
@@ -145,13 +151,22 @@ impl Partition {
     #[must_use]
     pub fn leader_hint(&self) -> LeaderHint {
         let state = self.state.lock();
-        LeaderHint { leader: state.replica.leader(), epoch: state.replica.leader_epoch() }
+        LeaderHint {
+            leader: state.replica.leader(),
+            epoch: state.replica.leader_epoch(),
+        }
     }
 
     /// True while this replica leads.
     #[must_use]
     pub fn is_leader(&self) -> bool {
         self.state.lock().replica.is_leader()
+    }
+
+    /// First offset of the log; `None` when its storage failed or is gone.
+    #[must_use]
+    pub fn log_start(&self) -> Option<Offset> {
+        self.state.lock().log().ok().map(Log::log_start)
     }
 
     /// Looks at the replica, for metrics.
@@ -161,10 +176,18 @@ impl Partition {
 
     /// Carries out what a step of the replica led to, after the lock is released.
     fn carry_out(&self, mut state: MutexGuard<'_, State>, effects: Effects<Ack>) {
-        let Effects { completed, high_watermark_moved, proposal } = effects;
+        let Effects {
+            completed,
+            high_watermark_moved,
+            proposal,
+        } = effects;
         // The proposal stays in the replica until it is answered; whoever talks to the controller finds it there.
         drop(proposal);
-        let woken = if high_watermark_moved { state.wake_fetches() } else { SmallVec::new() };
+        let woken = if high_watermark_moved {
+            state.wake_fetches()
+        } else {
+            SmallVec::new()
+        };
         drop(state);
         complete(completed);
         for waiter in woken {
@@ -203,11 +226,15 @@ impl State {
         waiters
     }
 
-    /// The fetches that now have what they wait for.
+    /// The fetches that may have what they wait for now that the high watermark moved. What was appended above it counts
+    /// too, as long as some of it is not visible: a fetch that is woken too early waits again, one that is not woken
+    /// would wait for nothing.
     fn wake_fetches(&mut self) -> SmallVec<[Arc<FetchWaiter>; 4]> {
         let grown = self.appended_bytes - self.announced_bytes;
-        self.announced_bytes = self.appended_bytes;
-        self.waiters.grown(grown)
+        if self.replica.high_watermark() >= self.replica.log().end {
+            self.announced_bytes = self.appended_bytes;
+        }
+        self.waiters.grown(if grown == 0 { u64::MAX } else { grown })
     }
 }
 

@@ -39,6 +39,14 @@ pub struct ReadRequest {
     pub follower: Option<FollowerFetch>,
 }
 
+/// A reader that waits when it gets less than `enough` bytes.
+pub struct Waiting<'a> {
+    /// Bytes of this partition that let it go on at once.
+    pub enough: u64,
+    /// Gives the object to wake; called only if there is not enough.
+    pub waiter: &'a dyn Fn() -> Arc<FetchWaiter>,
+}
+
 /// What a reader gets.
 #[derive(Clone, Debug)]
 pub struct ReadOutcome {
@@ -65,42 +73,54 @@ impl ReadOutcome {
 }
 
 impl Partition {
-    /// Reads as the leader. A `waiter` is registered before anything is looked at, so that it misses nothing.
+    /// Reads as the leader. A reader that has to wait is registered before the lock is released, so that it misses
+    /// nothing.
     ///
     /// # Errors
     /// Kafka's codes: 6, 74, 75, 1, 56.
-    pub fn read(&self, request: &ReadRequest, waiter: Option<&Arc<FetchWaiter>>) -> Result<ReadOutcome, ErrorCode> {
+    pub fn read(&self, request: &ReadRequest, waiting: Option<&Waiting<'_>>) -> Result<ReadOutcome, ErrorCode> {
         let mut state = self.state.lock();
-        state.replica.check_leadership(request.current_leader_epoch).map_err(leadership_error_code)?;
+        state
+            .replica
+            .check_leadership(request.current_leader_epoch)
+            .map_err(leadership_error_code)?;
         let log = state.log()?;
         if let Some(epoch) = request.last_fetched_epoch
             && let Some(diverging) = state.divergence(epoch, request.offset)?
         {
-            return Ok(ReadOutcome { diverging: Some(diverging), complete: true, ..state.outcome(log) });
+            return Ok(ReadOutcome {
+                diverging: Some(diverging),
+                complete: true,
+                ..state.outcome(log)
+            });
         }
-        let in_range = request.offset >= log.log_start() && request.offset <= log.log_end();
+        if request.offset < log.log_start() || request.offset > log.log_end() {
+            return Err(ErrorCode::OffsetOutOfRange);
+        }
         if let Some(fetch) = request.follower {
-            if !in_range {
-                return Err(ErrorCode::OffsetOutOfRange);
-            }
             let effects = state.replica.follower_fetched(fetch).map_err(leadership_error_code)?;
             self.carry_out(state, effects);
             state = self.state.lock();
         }
-        if let Some(waiter) = waiter {
-            match request.isolation {
-                Isolation::LogEnd => state.log_end_waiters.register(waiter),
-                _ => state.waiters.register(waiter),
-            }
-        }
-        match state.read(request) {
-            Ok(outcome) => Ok(outcome),
-            Err(LogError::OffsetOutOfRange { .. }) => Err(ErrorCode::OffsetOutOfRange),
+        let outcome = match state.read(request) {
+            Ok(outcome) => outcome,
+            Err(LogError::OffsetOutOfRange { .. }) => return Err(ErrorCode::OffsetOutOfRange),
             Err(error) => {
                 self.read_failed(state, &error);
-                Err(log_error_code(&error))
+                return Err(log_error_code(&error));
+            }
+        };
+        if let Some(waiting) = waiting
+            && outcome.bytes() < waiting.enough.max(1)
+            && !outcome.complete
+        {
+            let waiter = (waiting.waiter)();
+            match request.isolation {
+                Isolation::LogEnd => state.log_end_waiters.register(&waiter),
+                Isolation::ReadUncommitted | Isolation::ReadCommitted => state.waiters.register(&waiter),
             }
         }
+        Ok(outcome)
     }
 }
 
@@ -143,8 +163,16 @@ impl State {
             });
         };
         let visible = self.visible_end(request.isolation);
-        let records = log.read(request.offset, request.max_bytes, visible, request.at_least_one)?;
+        let wants_bytes = request.max_bytes > 0 || request.at_least_one;
+        let records = match wants_bytes {
+            true => log.read(request.offset, request.max_bytes, visible, request.at_least_one)?,
+            false => None,
+        };
         let complete = request.offset < log.active_base() && visible > log.active_base();
-        Ok(ReadOutcome { records, complete, ..self.outcome(log) })
+        Ok(ReadOutcome {
+            records,
+            complete,
+            ..self.outcome(log)
+        })
     }
 }

@@ -57,7 +57,10 @@ impl Partition {
         now: TimestampMs,
     ) -> Result<AppendOutcome, AppendError> {
         let state = self.state.lock();
-        state.replica.check_leadership(Some(leader_epoch)).map_err(leadership_error_code)?;
+        state
+            .replica
+            .check_leadership(Some(leader_epoch))
+            .map_err(leadership_error_code)?;
         state.check_coordinator(coordinator_epoch)?;
         if state.log()?.log_end() != expected_end {
             return Err(ErrorCode::OutOfOrderSequenceNumber.into());
@@ -69,13 +72,61 @@ impl Partition {
     ///
     /// # Errors
     /// 16, 6, 74, 75 or 56: the owner has to open the shard again.
-    pub fn confirm_shard(&self, coordinator_epoch: CoordinatorEpoch, leader_epoch: LeaderEpoch) -> Result<(), ErrorCode> {
+    pub fn confirm_shard(
+        &self,
+        coordinator_epoch: CoordinatorEpoch,
+        leader_epoch: LeaderEpoch,
+    ) -> Result<(), ErrorCode> {
         let state = self.state.lock();
-        state.replica.check_leadership(Some(leader_epoch)).map_err(leadership_error_code)?;
+        state
+            .replica
+            .check_leadership(Some(leader_epoch))
+            .map_err(leadership_error_code)?;
         state.log()?;
         match state.coordinator_epoch {
             Some(opened) if opened == coordinator_epoch => Ok(()),
             _ => Err(ErrorCode::NotCoordinator),
+        }
+    }
+
+    /// Has `acks` decided once the high watermark is at or past `offset`, or once it is clear that it will not be.
+    ///
+    /// # Errors
+    /// 6, 74, 75 or 56.
+    pub fn await_high_watermark(
+        &self,
+        leader_epoch: LeaderEpoch,
+        offset: Offset,
+        acks: &Arc<AckGroup>,
+    ) -> Result<(), ErrorCode> {
+        let mut state = self.state.lock();
+        state
+            .replica
+            .check_leadership(Some(leader_epoch))
+            .map_err(leadership_error_code)?;
+        state.log()?;
+        let decided = state.replica.wait(offset, acks.ack());
+        drop(state);
+        if let Err(decided) = decided {
+            decided.ack.complete(decided.result);
+        }
+        Ok(())
+    }
+
+    /// Timestamp of the batch that holds `offset`: of its first record, so never younger than the record asked for.
+    /// `None` when there is no such record (any more). Reads from disk.
+    ///
+    /// # Errors
+    /// 56 when the storage failed.
+    pub fn timestamp_at(&self, offset: Offset) -> Result<Option<TimestampMs>, ErrorCode> {
+        let state = self.state.lock();
+        match state.log()?.batch_at(offset) {
+            Ok(header) => Ok(header.map(|header| header.base_timestamp)),
+            Err(error) => {
+                let code = super::log_error_code(&error);
+                self.read_failed(state, &error);
+                Err(code)
+            }
         }
     }
 }

@@ -1,6 +1,7 @@
 //! What all partitions of a topic share: its names and its configuration.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, Guard};
@@ -19,6 +20,47 @@ pub struct TopicState {
     name: ByteStr,
     id: TopicId,
     settings: ArcSwap<TopicSettings>,
+    metrics: TopicMetrics,
+}
+
+/// What is counted per topic, or over all topics.
+#[derive(Debug, Default)]
+pub struct TopicMetrics {
+    /// Bytes of batches that producers sent.
+    pub bytes_in: AtomicU64,
+    /// Records in them.
+    pub messages_in: AtomicU64,
+    /// Bytes of batches that were fetched.
+    pub bytes_out: AtomicU64,
+    /// Partitions of produce requests.
+    pub produce_requests: AtomicU64,
+    /// Those that failed.
+    pub failed_produce_requests: AtomicU64,
+    /// Partitions of fetch responses.
+    pub fetch_requests: AtomicU64,
+    /// Those that failed.
+    pub failed_fetch_requests: AtomicU64,
+}
+
+impl TopicMetrics {
+    pub(crate) fn produced(&self, bytes: u64, records: u64) {
+        self.produce_requests.fetch_add(1, Ordering::Relaxed);
+        self.bytes_in.fetch_add(bytes, Ordering::Relaxed);
+        self.messages_in.fetch_add(records, Ordering::Relaxed);
+    }
+
+    pub(crate) fn produce_failed(&self) {
+        self.produce_requests.fetch_add(1, Ordering::Relaxed);
+        self.failed_produce_requests.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn fetched(&self, bytes: u64, failed: bool) {
+        self.fetch_requests.fetch_add(1, Ordering::Relaxed);
+        self.bytes_out.fetch_add(bytes, Ordering::Relaxed);
+        if failed {
+            self.failed_fetch_requests.fetch_add(1, Ordering::Relaxed);
+        }
+    }
 }
 
 /// The topic's configuration in the forms in which it is used.
@@ -38,7 +80,12 @@ impl TopicState {
     /// A topic.
     #[must_use]
     pub fn new(name: &str, id: TopicId, settings: TopicSettings) -> Self {
-        Self { name: ByteStr::from(name), id, settings: ArcSwap::from_pointee(settings) }
+        Self {
+            name: ByteStr::from(name),
+            id,
+            settings: ArcSwap::from_pointee(settings),
+            metrics: TopicMetrics::default(),
+        }
     }
 
     /// Its name, cheap to clone into answers.
@@ -57,6 +104,12 @@ impl TopicState {
     #[must_use]
     pub fn settings(&self) -> Guard<Arc<TopicSettings>> {
         self.settings.load()
+    }
+
+    /// What is counted for it.
+    #[must_use]
+    pub fn metrics(&self) -> &TopicMetrics {
+        &self.metrics
     }
 
     pub(crate) fn configure(&self, settings: TopicSettings) {
@@ -100,16 +153,26 @@ impl TopicSettings {
             max_decompressed_record_bytes: config.max_decompressed_message_bytes,
             compression: compression_target(config.compression),
         };
-        let replica =
-            ReplicaConfig { min_insync_replicas: config.min_insync_replicas, replica_lag_time_max };
-        Self { log: Arc::new(log), rules, replica, file_delete_delay: config.file_delete_delay }
+        let replica = ReplicaConfig {
+            min_insync_replicas: config.min_insync_replicas,
+            replica_lag_time_max,
+        };
+        Self {
+            log: Arc::new(log),
+            rules,
+            replica,
+            file_delete_delay: config.file_delete_delay,
+        }
     }
 }
 
 impl Default for TopicSettings {
     /// Kafka's defaults.
     fn default() -> Self {
-        let replica = ReplicaConfig { min_insync_replicas: 1, replica_lag_time_max: Duration::from_secs(30) };
+        let replica = ReplicaConfig {
+            min_insync_replicas: 1,
+            replica_lag_time_max: Duration::from_secs(30),
+        };
         Self {
             log: Arc::default(),
             rules: ValidationRules::default(),

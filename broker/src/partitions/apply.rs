@@ -27,7 +27,9 @@ impl Partitions {
     pub fn apply(&self, new: &Arc<MetadataImage>) -> Removals {
         let _one_at_a_time = self.applying.lock();
         let old = self.image();
-        let mut removals = Removals { directories: Vec::new() };
+        let mut removals = Removals {
+            directories: Vec::new(),
+        };
         if new.revision <= old.revision {
             return removals;
         }
@@ -36,7 +38,10 @@ impl Partitions {
         for partition in &changes.partitions {
             if let Some(assignment) = partition.new.filter(|it| it.replicas.contains(&self.node)) {
                 self.assign(new, partition.topic, partition.index, assignment);
-                touched.insert(TopicPartition { topic_id: partition.topic.id, partition: partition.index });
+                touched.insert(TopicPartition {
+                    topic_id: partition.topic.id,
+                    partition: partition.index,
+                });
             }
         }
         self.configure(new, &changes);
@@ -46,7 +51,11 @@ impl Partitions {
         for partition in &changes.partitions {
             let here = partition.new.is_some_and(|it| it.replicas.contains(&self.node));
             if !here && partition.old.is_some() {
-                let error = if new.topic_by_id(partition.topic.id).is_some() { AckError::NotLeader } else { AckError::Deleted };
+                let error = if new.topic_by_id(partition.topic.id).is_some() {
+                    AckError::NotLeader
+                } else {
+                    AckError::Deleted
+                };
                 self.delete(partition.topic.id, partition.index, error, &mut removals);
             }
         }
@@ -71,7 +80,7 @@ impl Partitions {
     /// A partition that is new here: with the log that recovery found, or an empty one of which nothing is on disk until
     /// the first append. `None` if its storage cannot be used: it is then offline here, and the others go on.
     fn create(&self, image: &MetadataImage, topic: &Topic, index: PartitionIndex) -> Option<Arc<Partition>> {
-        let state = self.topic_state(image, topic);
+        let state = self.ensure_topic_state(image, topic);
         let (recovered, checkpoint) = self.unclaimed.lock().claim(&topic.name, topic.id, index);
         let log = match recovered {
             Some(mut log) => {
@@ -81,7 +90,10 @@ impl Partitions {
             None => self.open_log(&state, index)?,
         };
         let partition = Arc::new(self.new_partition(&state, index, log, checkpoint));
-        let key = TopicPartition { topic_id: topic.id, partition: index };
+        let key = TopicPartition {
+            topic_id: topic.id,
+            partition: index,
+        };
         self.map.pin().insert(key, Arc::clone(&partition));
         Some(partition)
     }
@@ -89,7 +101,14 @@ impl Partitions {
     fn open_log(&self, topic: &TopicState, index: PartitionIndex) -> Option<Log> {
         let config = Arc::clone(&topic.settings().log);
         let open = || {
-            Log::open(&self.log_dir, topic.name(), index, topic.id(), Arc::clone(&config), self.clock.now_ms())
+            Log::open(
+                &self.log_dir,
+                topic.name(),
+                index,
+                topic.id(),
+                Arc::clone(&config),
+                self.clock.now_ms(),
+            )
         };
         let opened = match open() {
             Err(crate::log::LogError::ForeignTopicId { path, found, .. }) => {
@@ -109,7 +128,7 @@ impl Partitions {
         }
     }
 
-    fn topic_state(&self, image: &MetadataImage, topic: &Topic) -> Arc<TopicState> {
+    fn ensure_topic_state(&self, image: &MetadataImage, topic: &Topic) -> Arc<TopicState> {
         if let Some(state) = self.topics.pin().get(&topic.id) {
             return Arc::clone(state);
         }
@@ -137,7 +156,9 @@ impl Partitions {
     }
 
     fn configure_topic(&self, image: &MetadataImage, topic: &Topic) {
-        let Some(state) = self.topics.pin().get(&topic.id).cloned() else { return };
+        let Some(state) = self.topics.pin().get(&topic.id).cloned() else {
+            return;
+        };
         state.configure(self.settings(image, topic));
         for index in 0..topic.partitions.len() {
             if let Some(partition) = self.get(topic.id, PartitionIndex(index as i32)) {
@@ -150,7 +171,8 @@ impl Partitions {
     /// this program), Kafka's defaults hold, and that is said.
     fn settings(&self, image: &MetadataImage, topic: &Topic) -> TopicSettings {
         let layers = BrokerLayers::of(image, Some(self.node), &self.fixed);
-        let resolved = TopicConfig::resolve(&topic.configs, &layers).and_then(|it| Ok((it, BrokerConfig::resolve(&layers)?)));
+        let resolved =
+            TopicConfig::resolve(&topic.configs, &layers).and_then(|it| Ok((it, BrokerConfig::resolve(&layers)?)));
         let (config, broker) = match resolved {
             Ok(resolved) => resolved,
             Err(error) => {
@@ -162,12 +184,20 @@ impl Partitions {
             }
         };
         let jitter = f64::from(rand::random::<f32>());
-        TopicSettings::new(&config, broker.producer_id_expiration, broker.replica_lag_time_max, jitter)
+        TopicSettings::new(
+            &config,
+            broker.producer_id_expiration,
+            broker.replica_lag_time_max,
+            jitter,
+        )
     }
 
     fn fallback(&self) -> Result<(TopicConfig, BrokerConfig), ConfigError> {
         let layers = BrokerLayers::fixed(&self.fixed);
-        Ok((TopicConfig::resolve(&Default::default(), &layers)?, BrokerConfig::resolve(&layers)?))
+        Ok((
+            TopicConfig::resolve(&Default::default(), &layers)?,
+            BrokerConfig::resolve(&layers)?,
+        ))
     }
 
     /// Leaders look at their followers again when brokers come, go, or register anew.
@@ -186,7 +216,14 @@ impl Partitions {
     }
 
     fn delete(&self, topic_id: TopicId, index: PartitionIndex, error: AckError, removals: &mut Removals) {
-        let removed = self.map.pin().remove(&TopicPartition { topic_id, partition: index }).cloned();
+        let removed = self
+            .map
+            .pin()
+            .remove(&TopicPartition {
+                topic_id,
+                partition: index,
+            })
+            .cloned();
         let Some(partition) = removed else { return };
         let Some(log) = partition.end(error) else { return };
         let delay = partition.topic().settings().file_delete_delay;
@@ -207,7 +244,9 @@ impl Partitions {
             let name = log.name().to_owned();
             drop(log);
             match self.log_dir.move_aside(&name) {
-                Ok(path) => tracing::warn!(partition = name, moved_to = %path.display(), "the cluster does not know this partition"),
+                Ok(path) => {
+                    tracing::warn!(partition = name, moved_to = %path.display(), "the cluster does not know this partition")
+                }
                 Err(error) => tracing::error!(partition = name, %error, "cannot move an unknown partition aside"),
             }
         }
@@ -216,5 +255,8 @@ impl Partitions {
 
 fn broker_view(image: &MetadataImage, node: NodeId) -> Option<BrokerView> {
     let node: &Arc<Node> = image.nodes.get(&node)?;
-    Some(BrokerView { epoch: node.epoch, eligible: node.is_live() })
+    Some(BrokerView {
+        epoch: node.epoch,
+        eligible: node.is_live(),
+    })
 }

@@ -13,7 +13,10 @@ const FILE: &str = "replication-offset-checkpoint";
 pub(super) fn read(root: &Path) -> HashMap<(String, PartitionIndex), i64> {
     match std::fs::read_to_string(root.join(FILE)) {
         Ok(text) => parse(&text).unwrap_or_else(|| {
-            tracing::warn!(file = FILE, "checkpoint is damaged; high watermarks begin at the log starts");
+            tracing::warn!(
+                file = FILE,
+                "checkpoint is damaged; high watermarks begin at the log starts"
+            );
             HashMap::new()
         }),
         Err(_) => HashMap::new(),
@@ -30,7 +33,10 @@ fn parse(text: &str) -> Option<HashMap<(String, PartitionIndex), i64>> {
     for line in lines {
         let mut fields = line.split(' ');
         let (topic, partition, offset) = (fields.next()?, fields.next()?, fields.next()?);
-        entries.insert((topic.to_owned(), PartitionIndex(partition.parse().ok()?)), offset.parse().ok()?);
+        entries.insert(
+            (topic.to_owned(), PartitionIndex(partition.parse().ok()?)),
+            offset.parse().ok()?,
+        );
     }
     (entries.len() == count).then_some(entries)
 }
@@ -56,7 +62,11 @@ mod tests {
     fn reads_what_it_writes_and_nothing_damaged() {
         let dir = tempfile::tempdir().unwrap();
         assert!(read(dir.path()).is_empty());
-        write(dir.path(), &[("a".into(), PartitionIndex(0), 7), ("b-c".into(), PartitionIndex(3), 9)]).unwrap();
+        write(
+            dir.path(),
+            &[("a".into(), PartitionIndex(0), 7), ("b-c".into(), PartitionIndex(3), 9)],
+        )
+        .unwrap();
         let entries = read(dir.path());
         assert_eq!(entries[&("b-c".to_owned(), PartitionIndex(3))], 9);
         assert_eq!(entries.len(), 2);

@@ -100,7 +100,20 @@ impl Partitions {
         if !exists {
             return Err(ErrorCode::UnknownTopicOrPartition);
         }
-        self.get(topic.id, PartitionIndex(index)).ok_or(ErrorCode::NotLeaderOrFollower)
+        self.get(topic.id, PartitionIndex(index))
+            .ok_or(ErrorCode::NotLeaderOrFollower)
+    }
+
+    /// A topic that this broker has, or had, partitions of.
+    #[must_use]
+    pub fn topic_state(&self, id: TopicId) -> Option<Arc<TopicState>> {
+        self.topics.pin().get(&id).cloned()
+    }
+
+    /// The topics that this broker has partitions of, in no order.
+    #[must_use]
+    pub fn topic_states(&self) -> Vec<Arc<TopicState>> {
+        self.topics.pin().values().cloned().collect()
     }
 
     /// All partitions, in no order.
@@ -135,6 +148,13 @@ impl Partitions {
 
     fn new_partition(&self, topic: &Arc<TopicState>, index: PartitionIndex, log: Log, checkpoint: i64) -> Partition {
         let high_watermark = highwater_proto::types::Offset(checkpoint);
-        Partition::new(self.node, Arc::clone(topic), index, log, high_watermark, Arc::clone(&self.flusher))
+        Partition::new(
+            self.node,
+            Arc::clone(topic),
+            index,
+            log,
+            high_watermark,
+            Arc::clone(&self.flusher),
+        )
     }
 }

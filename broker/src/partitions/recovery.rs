@@ -53,7 +53,10 @@ impl Unclaimed {
     pub(super) fn claim(&mut self, topic: &str, topic_id: TopicId, partition: PartitionIndex) -> (Option<Log>, i64) {
         let log = self.logs.remove(&TopicPartition { topic_id, partition });
         // Of a topic without a log here, the checkpoint speaks of an older one of this name.
-        let checkpoint = self.high_watermarks.remove(&(topic.to_owned(), partition)).filter(|_| log.is_some());
+        let checkpoint = self
+            .high_watermarks
+            .remove(&(topic.to_owned(), partition))
+            .filter(|_| log.is_some());
         (log, checkpoint.unwrap_or(0))
     }
 
@@ -73,11 +76,17 @@ impl RecoveredLogs {
         let inventory = log_dir.inventory()?;
         let high_watermarks = checkpoint::read(root);
         let opened = open_all(&log_dir, inventory.partitions, now);
-        let mut report =
-            RecoveryReport { missing: inventory.missing, clean: log_dir.was_clean(), ..RecoveryReport::default() };
+        let mut report = RecoveryReport {
+            missing: inventory.missing,
+            clean: log_dir.was_clean(),
+            ..RecoveryReport::default()
+        };
         let mut logs = HashMap::new();
         for (dir, topic_id, result) in opened {
-            let key = TopicPartition { topic_id, partition: dir.partition };
+            let key = TopicPartition {
+                topic_id,
+                partition: dir.partition,
+            };
             match result {
                 Ok((log, recovery)) => {
                     note(&mut report, key, &dir.name, &recovery);
@@ -90,7 +99,12 @@ impl RecoveredLogs {
             }
         }
         let unclaimed = Unclaimed { logs, high_watermarks };
-        Ok(Self { log_dir, unclaimed, report, deleted: inventory.deleted })
+        Ok(Self {
+            log_dir,
+            unclaimed,
+            report,
+            deleted: inventory.deleted,
+        })
     }
 
     /// What the controller has to know.
@@ -112,7 +126,11 @@ impl RecoveredLogs {
 fn note(report: &mut RecoveryReport, key: TopicPartition, name: &str, recovery: &Recovery) {
     report.scanned_bytes += recovery.scanned_bytes;
     if recovery.cut_bytes > 0 {
-        tracing::info!(partition = name, bytes = recovery.cut_bytes, "cut off what the last process had not finished writing");
+        tracing::info!(
+            partition = name,
+            bytes = recovery.cut_bytes,
+            "cut off what the last process had not finished writing"
+        );
     }
     if let Some(flush_point) = recovery.short {
         tracing::error!(partition = name, flushed = %flush_point.end, "flushed records are missing");
@@ -124,8 +142,10 @@ type Opened = (PartitionDir, TopicId, Result<(Log, Recovery), LogError>);
 
 fn open_all(log_dir: &Arc<LogDir>, directories: Vec<PartitionDir>, now: TimestampMs) -> Vec<Opened> {
     // Without a topic id nothing was ever acknowledged in it: it was being created.
-    let known: Vec<(PartitionDir, TopicId)> =
-        directories.into_iter().filter_map(|dir| dir.topic_id.map(|id| (dir, id))).collect();
+    let known: Vec<(PartitionDir, TopicId)> = directories
+        .into_iter()
+        .filter_map(|dir| dir.topic_id.map(|id| (dir, id)))
+        .collect();
     let next = AtomicUsize::new(0);
     let opened = Mutex::new(Vec::with_capacity(known.len()));
     let config = Arc::new(LogConfig::default());

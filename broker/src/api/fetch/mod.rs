@@ -1,0 +1,330 @@
+//! Fetch (1). Records are never read here: the answer names ranges of log files, and the connection sends them. A fetch
+//! that finds too little waits until a high watermark moves; nobody polls.
+
+mod response;
+
+#[cfg(test)]
+mod tests;
+
+use std::cell::OnceCell;
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+use std::time::Duration;
+
+use highwater_proto::kafka::messages::fetch::FetchRequest;
+use highwater_proto::kafka::messages::fetch::request::ReplicaState;
+use highwater_proto::kafka::{ApiKey, ErrorCode, Message};
+use highwater_proto::metadata::{MetadataImage, Topic};
+use highwater_proto::types::{BrokerEpoch, LeaderEpoch, NodeId, Offset, TopicId};
+use tokio::time::Instant;
+
+use super::{RawApi, RawRequest, RequestContext, leader};
+use crate::fetch_session::{FetchContext, FetchPartition, ForgottenPartition, SentState, SessionRequest, TopicKey};
+use crate::partition::{FetchWaiter, Isolation, ReadOutcome, ReadRequest, Waiting};
+use crate::replica::FollowerFetch;
+use crate::reply::{Answer, Pending};
+
+use self::response::{PartitionAnswer, encode};
+
+/// Handler of Fetch.
+pub(super) struct Fetch;
+
+/// From this version on topics are named by id.
+const TOPIC_IDS_FROM: i16 = 13;
+/// From this version on followers say who they are in a field of their own.
+const REPLICA_STATE_FROM: i16 = 15;
+/// From this version on answers name the leader to turn to.
+const LEADER_HINT_FROM: i16 = 16;
+/// From this version on there are sessions, and errors of the whole request.
+const SESSIONS_FROM: i16 = 7;
+/// `isolation_level` of consumers that skip what is not committed.
+const READ_COMMITTED: i8 = 1;
+
+impl RawApi for Fetch {
+    const KEY: ApiKey = ApiKey::Fetch;
+    const VERSIONS: RangeInclusive<i16> = 4..=18;
+
+    fn dispatch(request: RawRequest) -> Option<Pending> {
+        let RawRequest { context, version, correlation_id, mut body } = request;
+        let request = FetchRequest::decode(&mut body, version).ok()?;
+        Some(match Call::begin(context, version, correlation_id, request) {
+            Ok(call) => call.run(),
+            Err(answer) => Pending::Done(answer),
+        })
+    }
+}
+
+/// One request.
+struct Call {
+    context: RequestContext,
+    version: i16,
+    correlation_id: i32,
+    session: FetchContext,
+    deadline: Option<Instant>,
+    min_bytes: u64,
+    max_bytes: u64,
+    isolation: Isolation,
+    follower: Option<(NodeId, BrokerEpoch)>,
+}
+
+/// What was read for all partitions, in order.
+struct Pass {
+    reads: Vec<Result<ReadOutcome, ErrorCode>>,
+    bytes: u64,
+    /// There is no reason to wait, whatever the bytes.
+    final_as_it_is: bool,
+}
+
+/// A waiter that is made when the first partition needs it.
+#[derive(Default)]
+struct LazyWaiter(OnceCell<Arc<FetchWaiter>>);
+
+impl LazyWaiter {
+    fn get(&self) -> &Arc<FetchWaiter> {
+        self.0.get_or_init(FetchWaiter::new)
+    }
+}
+
+impl Call {
+    fn begin(
+        context: RequestContext,
+        version: i16,
+        correlation_id: i32,
+        request: FetchRequest,
+    ) -> Result<Self, Answer> {
+        let ReplicaState { replica_id, replica_epoch, .. } = request.replica_state;
+        let replica_id = if version >= REPLICA_STATE_FROM { replica_id } else { request.replica_id };
+        let follower = (replica_id >= 0).then_some((NodeId(replica_id), BrokerEpoch(replica_epoch)));
+        let broker = Arc::clone(&context.broker);
+        let max_bytes = u64::try_from(request.max_bytes).unwrap_or(0).min(broker.limits().max_fetch_bytes);
+        let (max_wait_ms, min_bytes) = (request.max_wait_ms, request.min_bytes);
+        let isolation = match (follower, request.isolation_level) {
+            (Some(_), _) => Isolation::LogEnd,
+            (None, READ_COMMITTED) => Isolation::ReadCommitted,
+            _ => Isolation::ReadUncommitted,
+        };
+        let session = broker.fetch_sessions().begin(session_request(request, version, follower), broker.clock().now());
+        let session = session.map_err(|error| encode(version, correlation_id, error, 0, &[], &[]))?;
+        Ok(Self {
+            context,
+            version,
+            correlation_id,
+            session,
+            deadline: u64::try_from(max_wait_ms)
+                .ok()
+                .filter(|millis| *millis > 0)
+                .map(|millis| Instant::now() + Duration::from_millis(millis)),
+            min_bytes: u64::try_from(min_bytes).unwrap_or(0).min(max_bytes),
+            max_bytes,
+            isolation,
+            follower,
+        })
+    }
+
+    fn run(self) -> Pending {
+        let waiter = LazyWaiter::default();
+        let Some(deadline) = self.deadline else { return Pending::Done(self.answer(self.read(None))) };
+        let pass = self.read(Some(&waiter));
+        if self.is_complete(&pass) {
+            if let Some(waiter) = waiter.0.get() {
+                waiter.finish();
+            }
+            return Pending::Done(self.answer(pass));
+        }
+        let missing = self.missing(&pass);
+        let waiter = Arc::clone(waiter.get());
+        Pending::Later(Box::pin(self.wait(waiter, missing, deadline)))
+    }
+
+    async fn wait(self, first: Arc<FetchWaiter>, missing: u64, deadline: Instant) -> Answer {
+        let (mut waiter, mut missing) = (first, missing);
+        loop {
+            let waits = waiter.wait_for(i64::try_from(missing).unwrap_or(i64::MAX));
+            let shutdown = self.context.broker.shutdown().triggered();
+            let over = waits
+                && tokio::select! {
+                    () = waiter.woken() => false,
+                    () = tokio::time::sleep_until(deadline) => true,
+                    () = shutdown => true,
+                };
+            waiter.finish();
+            if over {
+                return self.answer(self.read(None));
+            }
+            let next = LazyWaiter::default();
+            let pass = self.read(Some(&next));
+            if self.is_complete(&pass) {
+                if let Some(waiter) = next.0.get() {
+                    waiter.finish();
+                }
+                return self.answer(pass);
+            }
+            missing = self.missing(&pass);
+            waiter = Arc::clone(next.get());
+        }
+    }
+
+    fn missing(&self, pass: &Pass) -> u64 {
+        self.min_bytes.saturating_sub(pass.bytes).max(1)
+    }
+
+    fn is_complete(&self, pass: &Pass) -> bool {
+        pass.final_as_it_is || pass.bytes >= self.min_bytes
+    }
+
+    /// Looks at all partitions. With a waiter, it is registered wherever more may come.
+    fn read(&self, waiter: Option<&LazyWaiter>) -> Pass {
+        let image = self.context.broker.image();
+        let mut pass = Pass { reads: Vec::with_capacity(self.session.partitions.len()), bytes: 0, final_as_it_is: false };
+        let mut valid = 0_usize;
+        for wanted in &self.session.partitions {
+            let topic = match resolve(&image, &wanted.topic) {
+                Ok(topic) => topic,
+                // Refused before it was read: the others go on waiting (rule 41).
+                Err(error) => {
+                    pass.reads.push(Err(error));
+                    continue;
+                }
+            };
+            valid += 1;
+            let read = self.read_one(topic, wanted, pass.bytes, waiter);
+            match &read {
+                Ok(outcome) => {
+                    pass.bytes += outcome.bytes();
+                    pass.final_as_it_is |= outcome.complete;
+                }
+                Err(_) => pass.final_as_it_is = true,
+            }
+            pass.reads.push(read);
+        }
+        pass.final_as_it_is |= valid == 0;
+        pass
+    }
+
+    fn read_one(
+        &self,
+        topic: &Topic,
+        wanted: &FetchPartition,
+        bytes_before: u64,
+        waiter: Option<&LazyWaiter>,
+    ) -> Result<ReadOutcome, ErrorCode> {
+        let partition = self.context.broker.partitions().find(topic, wanted.index)?;
+        let left = self.max_bytes.saturating_sub(bytes_before);
+        let request = ReadRequest {
+            current_leader_epoch: epoch(wanted.current_leader_epoch),
+            offset: Offset(wanted.fetch_offset),
+            last_fetched_epoch: epoch(wanted.last_fetched_epoch),
+            max_bytes: u64::try_from(wanted.max_bytes).unwrap_or(0).min(left),
+            at_least_one: bytes_before == 0,
+            isolation: self.isolation,
+            follower: self.follower.map(|(node, broker_epoch)| FollowerFetch {
+                node,
+                broker_epoch,
+                offset: Offset(wanted.fetch_offset),
+                now: self.context.broker.clock().now(),
+            }),
+        };
+        let enough = self.min_bytes.saturating_sub(bytes_before);
+        let waiting = waiter.map(|waiter| (enough, move || Arc::clone(waiter.get())));
+        match &waiting {
+            Some((enough, waiter)) => partition.read(&request, Some(&Waiting { enough: *enough, waiter })),
+            None => partition.read(&request, None),
+        }
+    }
+
+    fn answer(&self, pass: Pass) -> Answer {
+        let broker = &self.context.broker;
+        let answers: Vec<PartitionAnswer> = self
+            .session
+            .partitions
+            .iter()
+            .zip(pass.reads)
+            .map(|(wanted, read)| PartitionAnswer::new(wanted, read, self.isolation))
+            .collect();
+        let sent: Vec<SentState> = answers.iter().map(PartitionAnswer::sent).collect();
+        let mut listed = Vec::new();
+        let new_id = || rand::random::<i32>() & i32::MAX;
+        let outcome = broker.fetch_sessions().finish(&self.session, &sent, &mut listed, broker.clock().now(), new_id);
+        let session_id = match outcome {
+            Ok(id) => id,
+            Err((error, id)) => return encode(self.version, self.correlation_id, error, id, &[], &[]),
+        };
+        let mut answers: Vec<PartitionAnswer> =
+            answers.into_iter().zip(listed).filter_map(|(answer, listed)| listed.then_some(answer)).collect();
+        let endpoints = self.add_leader_hints(&mut answers);
+        self.count(&answers);
+        encode(self.version, self.correlation_id, ErrorCode::None, session_id, &answers, &endpoints)
+    }
+
+    fn add_leader_hints(&self, answers: &mut [PartitionAnswer]) -> Vec<leader::LeaderHint> {
+        let mut endpoints: Vec<leader::LeaderHint> = Vec::new();
+        if self.version < LEADER_HINT_FROM {
+            return endpoints;
+        }
+        let image = self.context.broker.image();
+        let moved = |error| matches!(error, ErrorCode::NotLeaderOrFollower | ErrorCode::FencedLeaderEpoch);
+        for answer in answers.iter_mut().filter(|answer| moved(answer.error)) {
+            let Ok(topic) = resolve(&image, &answer.topic) else { continue };
+            let Some(hint) = leader::hint(&image, topic, answer.index, &self.context.client) else { continue };
+            answer.current_leader = Some((hint.id, hint.epoch));
+            if !endpoints.iter().any(|known| known.id == hint.id) {
+                endpoints.push(hint);
+            }
+        }
+        endpoints
+    }
+
+    fn count(&self, answers: &[PartitionAnswer]) {
+        let broker = &self.context.broker;
+        let image = broker.image();
+        for answer in answers {
+            let (bytes, failed) = (answer.records.as_ref().map_or(0, |it| it.len), answer.error != ErrorCode::None);
+            broker.metrics().all_topics().fetched(bytes, failed);
+            if let Ok(topic) = resolve(&image, &answer.topic)
+                && let Some(state) = broker.partitions().topic_state(topic.id)
+            {
+                state.metrics().fetched(bytes, failed);
+            }
+        }
+    }
+}
+
+fn session_request(request: FetchRequest, version: i16, follower: Option<(NodeId, BrokerEpoch)>) -> SessionRequest {
+    let by_id = version >= TOPIC_IDS_FROM;
+    let key = |name: &highwater_proto::kafka::ByteStr, id| {
+        if by_id { TopicKey::Id(TopicId(id)) } else { TopicKey::Name(name.clone()) }
+    };
+    let mut partitions = Vec::with_capacity(request.topics.iter().map(|topic| topic.partitions.len()).sum());
+    for topic in &request.topics {
+        let topic_key = key(&topic.topic, topic.topic_id);
+        partitions.extend(topic.partitions.iter().map(|partition| FetchPartition {
+            topic: topic_key.clone(),
+            index: partition.partition,
+            current_leader_epoch: partition.current_leader_epoch,
+            fetch_offset: partition.fetch_offset,
+            last_fetched_epoch: partition.last_fetched_epoch,
+            max_bytes: partition.partition_max_bytes,
+        }));
+    }
+    let mut forgotten = Vec::new();
+    for topic in &request.forgotten_topics_data {
+        let topic_key = key(&topic.topic, topic.topic_id);
+        forgotten.extend(topic.partitions.iter().map(|index| ForgottenPartition { topic: topic_key.clone(), index: *index }));
+    }
+    let (session_id, session_epoch) =
+        if version >= SESSIONS_FROM { (request.session_id, request.session_epoch) } else { (0, -1) };
+    SessionRequest { session_id, session_epoch, privileged: follower.is_some(), partitions, forgotten }
+}
+
+/// The topic, or the error of a request that names none that exists.
+fn resolve<'a>(image: &'a MetadataImage, topic: &TopicKey) -> Result<&'a Topic, ErrorCode> {
+    match topic {
+        TopicKey::Name(name) => image.topic(name).map(Arc::as_ref).ok_or(ErrorCode::UnknownTopicOrPartition),
+        TopicKey::Id(id) => image.topic_by_id(*id).map(Arc::as_ref).ok_or(ErrorCode::UnknownTopicId),
+    }
+}
+
+/// -1 on the wire: none is named.
+fn epoch(epoch: i32) -> Option<LeaderEpoch> {
+    (epoch >= 0).then_some(LeaderEpoch(epoch))
+}

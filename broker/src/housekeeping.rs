@@ -1,0 +1,129 @@
+//! What a broker does besides requests: following the image, and looking after its partitions from time to time.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use highwater_proto::metadata::MetadataImage;
+use tokio::sync::watch;
+use tokio::time::{Instant, MissedTickBehavior};
+
+use crate::broker::Broker;
+use crate::log::DeletedDir;
+use crate::partitions::Partitions;
+
+/// First look at retention after the start, as in Kafka.
+const RETENTION_DELAY: Duration = Duration::from_secs(30);
+/// Kafka's `replica.high.watermark.checkpoint.interval.ms`.
+const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(5);
+/// Kafka's `producer.id.expiration.check.interval.ms`.
+const PRODUCER_EXPIRATION_INTERVAL: Duration = Duration::from_secs(600);
+
+/// Starts the tasks; they end with the broker.
+pub(crate) fn start(broker: &Arc<Broker>, images: watch::Receiver<Arc<MetadataImage>>) {
+    broker.shutdown().spawn(follow(Arc::clone(broker), images));
+    let lag = broker.config().replica_lag_time_max / 2;
+    every(broker, lag, lag, Partitions::tick);
+    every(
+        broker,
+        PRODUCER_EXPIRATION_INTERVAL,
+        PRODUCER_EXPIRATION_INTERVAL,
+        Partitions::expire_producers,
+    );
+    every(
+        broker,
+        RETENTION_DELAY,
+        broker.config().retention_check_interval,
+        Partitions::retention,
+    );
+    broker.shutdown().spawn(checkpoint(Arc::clone(broker)));
+}
+
+/// Carries out images, one after the other.
+async fn follow(broker: Arc<Broker>, mut images: watch::Receiver<Arc<MetadataImage>>) {
+    let mut strays_are_known = false;
+    loop {
+        let image = Arc::clone(&images.borrow_and_update());
+        let revision = image.revision;
+        // An image that does not show this registration is older than the broker: it says nothing about strays.
+        let shows_us = image
+            .nodes
+            .get(&broker.node_id())
+            .is_some_and(|node| node.epoch >= broker.epoch());
+        let look_for_strays = shows_us && !strays_are_known;
+        let partitions = Arc::clone(broker.partitions());
+        let applied = tokio::task::spawn_blocking(move || {
+            let removals = partitions.apply(&image);
+            if look_for_strays {
+                partitions.move_strays_aside();
+            }
+            removals
+        });
+        match applied.await {
+            Ok(removals) => {
+                strays_are_known |= look_for_strays;
+                removals
+                    .directories
+                    .into_iter()
+                    .for_each(|(delay, directory)| remove_later(&broker, delay, directory));
+                broker.image_applied(revision);
+            }
+            Err(error) => tracing::error!(%error, %revision, "an image could not be carried out"),
+        }
+        tokio::select! {
+            changed = images.changed() => if changed.is_err() { return },
+            () = broker.shutdown().triggered() => return,
+        }
+    }
+}
+
+/// Removes the directory of a deleted partition after `file.delete.delay.ms`; the next start does if this process ends
+/// before.
+fn remove_later(broker: &Arc<Broker>, delay: Duration, directory: DeletedDir) {
+    let shutdown = broker.shutdown().clone();
+    tokio::spawn(async move {
+        tokio::select! {
+            () = tokio::time::sleep(delay) => {}
+            () = shutdown.triggered() => return,
+        }
+        let removed = tokio::task::spawn_blocking(move || directory.remove()).await;
+        if let Ok(Err(error)) = removed {
+            tracing::warn!(%error, "cannot remove the directory of a deleted partition");
+        }
+    });
+}
+
+async fn checkpoint(broker: Arc<Broker>) {
+    let mut last = 0;
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(CHECKPOINT_INTERVAL) => {}
+            () = broker.shutdown().triggered() => return,
+        }
+        let partitions = Arc::clone(broker.partitions());
+        match tokio::task::spawn_blocking(move || partitions.checkpoint_high_watermarks(last)).await {
+            Ok(Ok(digest)) => last = digest,
+            Ok(Err(error)) => tracing::warn!(%error, "cannot write the high watermarks"),
+            Err(error) => tracing::error!(%error, "the high watermark checkpoint ended without a result"),
+        }
+    }
+}
+
+/// Does some work on a blocking thread, again and again.
+fn every(broker: &Arc<Broker>, first: Duration, interval: Duration, work: fn(&Partitions)) {
+    let broker = Arc::clone(broker);
+    let shutdown = broker.shutdown().clone();
+    shutdown.spawn(async move {
+        let mut ticks = tokio::time::interval_at(Instant::now() + first, interval.max(Duration::from_millis(1)));
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                _ = ticks.tick() => {}
+                () = broker.shutdown().triggered() => return,
+            }
+            let partitions = Arc::clone(broker.partitions());
+            if let Err(error) = tokio::task::spawn_blocking(move || work(&partitions)).await {
+                tracing::error!(%error, "housekeeping ended without a result");
+            }
+        }
+    });
+}

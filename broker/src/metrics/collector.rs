@@ -1,0 +1,303 @@
+//! The broker's metrics as a scrape sees them, under the names that the JMX exporter gives to Kafka's, so that existing
+//! dashboards and alerts work. What Kafka has no name for starts with `highwater_`.
+
+use std::fmt;
+use std::sync::Weak;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, MetricEncoder};
+use prometheus_client::metrics::MetricType;
+
+use super::{LATENCY_BUCKETS, Metrics, bucket_bound};
+use crate::api::SERVED;
+use crate::broker::Broker;
+use crate::partition::TopicMetrics;
+
+/// Reads a broker's counters at each scrape.
+#[derive(Debug)]
+pub struct BrokerCollector {
+    broker: Weak<Broker>,
+}
+
+impl BrokerCollector {
+    /// A collector for as long as the broker lives.
+    #[must_use]
+    pub fn new(broker: Weak<Broker>) -> Self {
+        Self { broker }
+    }
+}
+
+type Labels = Vec<(&'static str, String)>;
+
+/// One value with its labels.
+struct Sample(Labels, f64);
+
+/// A family of samples of one kind.
+struct Family<'a> {
+    kind: MetricType,
+    samples: &'a [Sample],
+}
+
+impl EncodeMetric for Family<'_> {
+    fn encode(&self, mut encoder: MetricEncoder<'_>) -> fmt::Result {
+        for Sample(labels, value) in self.samples {
+            let mut sample = encoder.encode_family(labels)?;
+            match self.kind {
+                MetricType::Counter => sample.encode_counter::<Labels, f64, f64>(value, None)?,
+                _ => sample.encode_gauge(value)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn metric_type(&self) -> MetricType {
+        self.kind
+    }
+}
+
+/// The latency of one API as a histogram.
+struct Latency<'a>(&'a Metrics);
+
+impl EncodeMetric for Latency<'_> {
+    fn encode(&self, mut encoder: MetricEncoder<'_>) -> fmt::Result {
+        for served in SERVED {
+            let Some(api) = self.0.api(served.key) else { continue };
+            let counts: Vec<u64> = api.latency.iter().map(load).collect();
+            let total: u64 = counts.iter().sum();
+            if total == 0 {
+                continue;
+            }
+            let mut buckets: Vec<(f64, u64)> = (0..LATENCY_BUCKETS)
+                .map(|bucket| (bucket_bound(bucket), counts[bucket]))
+                .collect();
+            buckets.push((f64::MAX, counts[LATENCY_BUCKETS]));
+            let labels: Labels = vec![("request", format!("{:?}", served.key))];
+            let seconds = load(&api.total_micros) as f64 / 1e6;
+            encoder
+                .encode_family(&labels)?
+                .encode_histogram::<Labels>(seconds, total, &buckets, None)?;
+        }
+        Ok(())
+    }
+
+    fn metric_type(&self) -> MetricType {
+        MetricType::Histogram
+    }
+}
+
+impl Collector for BrokerCollector {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let Some(broker) = self.broker.upgrade() else {
+            return Ok(());
+        };
+        encode_requests(broker.metrics(), &mut encoder)?;
+        encode_topics(&broker, &mut encoder)?;
+        encode_replicas(&broker, &mut encoder)?;
+        encode_logs(&broker, &mut encoder)?;
+        let connections = [sample([], broker.connections().total() as f64)];
+        family(
+            &mut encoder,
+            "kafka_server_socket_server_metrics_connection_count",
+            "Open client connections",
+            MetricType::Gauge,
+            &connections,
+        )?;
+        let sessions = [sample([], broker.fetch_sessions().len() as f64)];
+        family(
+            &mut encoder,
+            "kafka_server_fetchsessioncache_numincrementalfetchsessions",
+            "Fetch sessions",
+            MetricType::Gauge,
+            &sessions,
+        )
+    }
+}
+
+fn load(counter: &AtomicU64) -> u64 {
+    counter.load(Ordering::Relaxed)
+}
+
+fn sample<const N: usize>(labels: [(&'static str, String); N], value: f64) -> Sample {
+    Sample(labels.into(), value)
+}
+
+fn family(
+    encoder: &mut DescriptorEncoder<'_>,
+    name: &str,
+    help: &str,
+    kind: MetricType,
+    samples: &[Sample],
+) -> fmt::Result {
+    if samples.is_empty() {
+        return Ok(());
+    }
+    let family = Family { kind, samples };
+    family.encode(encoder.encode_descriptor(name, help, None, kind)?)
+}
+
+fn encode_requests(metrics: &Metrics, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+    let of = |value: fn(&super::ApiMetrics) -> &AtomicU64| -> Vec<Sample> {
+        SERVED
+            .iter()
+            .filter_map(|served| {
+                let api = metrics.api(served.key)?;
+                let used = load(&api.requests) > 0;
+                used.then(|| sample([("request", format!("{:?}", served.key))], load(value(api)) as f64))
+            })
+            .collect()
+    };
+    let counter = MetricType::Counter;
+    family(
+        encoder,
+        "kafka_network_requestmetrics_requests",
+        "Requests answered",
+        counter,
+        &of(|api| &api.requests),
+    )?;
+    family(
+        encoder,
+        "kafka_network_requestmetrics_requestbytes",
+        "Bytes of requests",
+        counter,
+        &of(|api| &api.request_bytes),
+    )?;
+    family(
+        encoder,
+        "kafka_network_requestmetrics_responsebytes",
+        "Bytes of responses",
+        counter,
+        &of(|api| &api.response_bytes),
+    )?;
+    let latency = Latency(metrics);
+    let name = "highwater_request_duration_seconds";
+    latency.encode(encoder.encode_descriptor(
+        name,
+        "Time from a request's arrival to its answer",
+        None,
+        MetricType::Histogram,
+    )?)
+}
+
+fn encode_topics(broker: &Broker, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+    type Value = fn(&TopicMetrics) -> &AtomicU64;
+    let families: [(&str, &str, Value); 7] = [
+        ("bytesin", "Bytes of batches produced", |it| &it.bytes_in),
+        ("messagesin", "Records produced", |it| &it.messages_in),
+        ("bytesout", "Bytes of batches fetched", |it| &it.bytes_out),
+        ("totalproducerequests", "Partitions of produce requests", |it| {
+            &it.produce_requests
+        }),
+        (
+            "failedproducerequests",
+            "Partitions of produce requests that failed",
+            |it| &it.failed_produce_requests,
+        ),
+        ("totalfetchrequests", "Partitions of fetch responses", |it| {
+            &it.fetch_requests
+        }),
+        (
+            "failedfetchrequests",
+            "Partitions of fetch responses that failed",
+            |it| &it.failed_fetch_requests,
+        ),
+    ];
+    let topics = broker.partitions().topic_states();
+    for (name, help, value) in families {
+        let mut samples = vec![sample([], load(value(broker.metrics().all_topics())) as f64)];
+        samples.extend(topics.iter().filter_map(|topic| {
+            let count = load(value(topic.metrics()));
+            (count > 0).then(|| sample([("topic", topic.name().to_string())], count as f64))
+        }));
+        let name = format!("kafka_server_brokertopicmetrics_{name}");
+        family(encoder, &name, help, MetricType::Counter, &samples)?;
+    }
+    Ok(())
+}
+
+fn encode_replicas(broker: &Broker, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+    let (mut partitions, mut leaders, mut under_replicated, mut under_min_isr, mut offline) = (0, 0, 0, 0, 0);
+    for partition in broker.partitions().all() {
+        partitions += 1;
+        offline += u32::from(partition.log_start().is_none());
+        partition.inspect(|replica| {
+            leaders += u32::from(replica.is_leader());
+            under_replicated += u32::from(replica.is_under_replicated());
+            under_min_isr += u32::from(replica.is_under_min_isr());
+        });
+    }
+    for (name, help, value) in [
+        ("partitioncount", "Partitions with a replica here", partitions),
+        ("leadercount", "Partitions led from here", leaders),
+        (
+            "underreplicatedpartitions",
+            "Partitions led from here whose ISR lacks replicas",
+            under_replicated,
+        ),
+        (
+            "underminisrpartitioncount",
+            "Partitions led from here whose ISR is below min.insync.replicas",
+            under_min_isr,
+        ),
+        ("offlinereplicacount", "Replicas here whose storage failed", offline),
+    ] {
+        let name = format!("kafka_server_replicamanager_{name}");
+        family(encoder, &name, help, MetricType::Gauge, &[sample([], f64::from(value))])?;
+    }
+    Ok(())
+}
+
+fn encode_logs(broker: &Broker, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+    let (mut sizes, mut starts, mut ends) = (Vec::new(), Vec::new(), Vec::new());
+    for partition in broker.partitions().all() {
+        let Some(at) = partition.ends() else { continue };
+        let labels = || {
+            [
+                ("topic", partition.topic().name().to_string()),
+                ("partition", partition.index().to_string()),
+            ]
+        };
+        sizes.push(sample(labels(), at.size as f64));
+        starts.push(sample(labels(), at.log_start.get() as f64));
+        ends.push(sample(labels(), at.log_end.get() as f64));
+    }
+    let gauge = MetricType::Gauge;
+    family(
+        encoder,
+        "kafka_log_log_size",
+        "Bytes of a partition on disk",
+        gauge,
+        &sizes,
+    )?;
+    family(
+        encoder,
+        "kafka_log_log_logstartoffset",
+        "First offset of a partition",
+        gauge,
+        &starts,
+    )?;
+    family(
+        encoder,
+        "kafka_log_log_logendoffset",
+        "Offset after the last record of a partition",
+        gauge,
+        &ends,
+    )?;
+    let flusher = broker.partitions().flusher();
+    let oldest = [sample([], flusher.oldest_unfinished().as_secs_f64())];
+    family(
+        encoder,
+        "highwater_flush_oldest_unfinished_seconds",
+        "Age of the oldest flush that is not done",
+        gauge,
+        &oldest,
+    )?;
+    let queued = [sample([], flusher.queued() as f64)];
+    family(
+        encoder,
+        "highwater_flush_queued",
+        "Partitions that wait for a flush",
+        gauge,
+        &queued,
+    )
+}

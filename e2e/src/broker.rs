@@ -244,14 +244,18 @@ impl Drop for Highwater {
 
 /// Apache Kafka, driven by `e2e/bench/kafka-peer`.
 pub struct KafkaPeer {
-    scratch: TempDir,
+    _scratch: TempDir,
+    dir: PathBuf,
     port: u16,
 }
 
 impl KafkaPeer {
-    fn start(settings: &[(&str, &str)]) -> Self {
+    fn start(settings: &[(&str, &str)], disk: Option<&Path>) -> Self {
+        let scratch = TempDir::with_prefix("kafka-e2e-").expect("a temporary folder");
+        let dir = disk.unwrap_or(scratch.path()).join("peer");
         let peer = Self {
-            scratch: TempDir::with_prefix("kafka-e2e-").expect("a temporary folder"),
+            _scratch: scratch,
+            dir,
             port: free_port(),
         };
         let mut command = peer.verb("start");
@@ -267,14 +271,10 @@ impl KafkaPeer {
         let mut command = Command::new(setup::root().join("e2e/bench/kafka-peer"));
         command
             .arg(verb)
-            .arg(self.dir())
+            .arg(&self.dir)
             .env("KAFKA_HEAP", "-Xmx1G -Xms256M")
             .stdout(Stdio::null());
         command
-    }
-
-    fn dir(&self) -> PathBuf {
-        self.scratch.path().join("peer")
     }
 }
 
@@ -302,13 +302,25 @@ pub enum Broker {
 impl Broker {
     /// Starts the broker that the environment asks for, with these properties, and waits until it answers.
     pub fn start(settings: &[(&str, &str)]) -> Self {
+        Self::start_in(settings, None)
+    }
+
+    /// As [`Broker::start`], with its data on this disk.
+    pub fn start_on(settings: &[(&str, &str)], disk: &Path) -> Self {
+        Self::start_in(settings, Some(disk))
+    }
+
+    fn start_in(settings: &[(&str, &str)], disk: Option<&Path>) -> Self {
         if let Ok(bootstrap) = std::env::var("HIGHWATER_E2E_BOOTSTRAP") {
             return Self::External(bootstrap);
         }
         if is_kafka() {
-            return Self::Kafka(KafkaPeer::start(settings));
+            return Self::Kafka(KafkaPeer::start(settings, disk));
         }
         let mut highwater = Highwater::new();
+        if let Some(disk) = disk {
+            highwater = highwater.data_in(&disk.join("data"));
+        }
         for (key, value) in settings {
             highwater = highwater.set(key, value);
         }
@@ -332,7 +344,7 @@ impl Broker {
     pub fn log_dir(&self) -> PathBuf {
         match self {
             Self::Highwater(h) => partition_parent(h.data_dir()),
-            Self::Kafka(k) => k.dir().join("node-1/data"),
+            Self::Kafka(k) => k.dir.join("node-1/data"),
             Self::External(_) => panic!("the data folder of an external broker is not known"),
         }
     }

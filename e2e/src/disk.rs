@@ -1,0 +1,136 @@
+//! A small disk of its own for a data folder: an ext4 in a file, mounted over a loop device. It can be full, be read
+//! only, and lose its power.
+//!
+//! Needs root, or sudo without a password, for `mount`.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use tempfile::TempDir;
+
+/// A mounted disk. Unmounted when dropped.
+pub struct Disk {
+    scratch: TempDir,
+}
+
+impl Disk {
+    /// Makes and mounts a disk of that many MiB.
+    ///
+    /// # Panics
+    /// When this machine does not let us mount: a test that needs a disk then fails and says so.
+    pub fn new(mib: u32) -> Self {
+        let disk = Self {
+            scratch: TempDir::with_prefix("highwater-disk-").expect("a temporary folder"),
+        };
+        std::fs::create_dir(disk.path()).expect("a folder of ours");
+        run("truncate", &["-s", &format!("{mib}M"), &disk.image()]);
+        // Without reserved blocks, so that full is full for root too.
+        run("mkfs.ext4", &["-q", "-F", "-m", "0", &disk.image()]);
+        disk.mount();
+        disk
+    }
+
+    /// Where it is mounted.
+    pub fn path(&self) -> PathBuf {
+        self.scratch.path().join("mounted")
+    }
+
+    fn image(&self) -> String {
+        self.scratch.path().join("image").to_string_lossy().into_owned()
+    }
+
+    fn mount(&self) {
+        // The journal is committed by fsync alone, so that what nobody flushed is not on the disk by chance.
+        as_root(
+            "mount",
+            &[
+                "-o",
+                "loop,commit=300,noatime",
+                &self.image(),
+                &self.path().to_string_lossy(),
+            ],
+        );
+    }
+
+    fn unmount(&self) {
+        as_root("umount", &[&self.path().to_string_lossy()]);
+    }
+
+    /// Puts everything written so far on the disk.
+    pub fn sync(&self) {
+        run("sync", &["-f", &self.path().to_string_lossy()]);
+    }
+
+    /// Makes it read only.
+    pub fn read_only(&self) {
+        as_root("mount", &["-o", "remount,ro", &self.path().to_string_lossy()]);
+    }
+
+    /// Takes the power away: what was not flushed is gone. Nobody may have a file open on it.
+    ///
+    /// What was flushed is in the image, what was not is only in the page cache of the mounted file system: a copy of the
+    /// image, taken now, is the disk after a power cut.
+    pub fn power_cut(&self) {
+        let copy = format!("{}.copy", self.image());
+        run("cp", &["--sparse=always", &self.image(), &copy]);
+        self.unmount();
+        std::fs::rename(copy, self.image()).expect("a file of ours");
+        self.mount();
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        // Lazily: a process that a failed test leaves behind may still have files open.
+        let _ = root_command("umount", &["-l", &self.path().to_string_lossy()]).status();
+    }
+}
+
+fn root_command(program: &str, args: &[&str]) -> Command {
+    let mut command = if rustix::process::geteuid().is_root() {
+        Command::new(program)
+    } else {
+        let mut sudo = Command::new("sudo");
+        sudo.args(["-n", program]);
+        sudo
+    };
+    command.args(args);
+    command
+}
+
+fn as_root(program: &str, args: &[&str]) {
+    finish(root_command(program, args));
+}
+
+fn run(program: &str, args: &[&str]) {
+    let mut command = Command::new(program);
+    command.args(args);
+    finish(command);
+}
+
+fn finish(mut command: Command) {
+    let output = command.output().unwrap_or_else(|e| panic!("{command:?}: {e}"));
+    assert!(
+        output.status.success(),
+        "{command:?} ended with {}: {} (this test needs loop devices and the right to mount)",
+        output.status,
+        String::from_utf8_lossy(&output.stderr)
+    );
+}
+
+/// Fills the disk that holds `dir` but for about `left` bytes, with a file that it returns.
+///
+/// # Errors
+/// An IO error other than a full disk.
+pub fn fill(dir: &Path, left: u64) -> std::io::Result<PathBuf> {
+    let stat = rustix::fs::statvfs(dir)?;
+    let free = stat.f_bavail * stat.f_frsize;
+    let path = dir.join("filler");
+    let file = std::fs::File::create(&path)?;
+    rustix::fs::fallocate(
+        &file,
+        rustix::fs::FallocateFlags::empty(),
+        0,
+        free.saturating_sub(left).max(4096),
+    )?;
+    Ok(path)
+}

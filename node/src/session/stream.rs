@@ -185,7 +185,6 @@ impl<'a> Session<'a> {
     async fn keep_alive(&mut self) -> End {
         let timeout = self.shared.options.session.timeout;
         let mut wanted = self.shared.wanted.subscribe();
-        wanted.mark_changed();
         let mut heartbeats = tokio::time::interval(timeout / HEARTBEATS_PER_TIMEOUT);
         heartbeats.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut silence_ends = Instant::now() + timeout;

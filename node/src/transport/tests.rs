@@ -139,6 +139,35 @@ async fn an_endless_stream_does_not_outlive_the_grace() {
 }
 
 #[tokio::test]
+async fn a_call_in_flight_is_finished_before_the_server_stops() {
+    let stop = CancellationToken::new();
+    let memory = MemoryNetwork::new();
+    let listener = memory.listen("coordinator", 9192).unwrap();
+    let router = server().add_service(CoordinatorServer::new(Echo));
+    let serving = tokio::spawn(serve(router, listener, stop.clone(), Duration::from_secs(60)));
+    let mut client = client(&Dialer::new(memory), "coordinator", 9192);
+    let (requests, sent) = tokio::sync::mpsc::channel(1);
+    let in_flight = tokio_stream::wrappers::ReceiverStream::new(sent);
+    let mut replies = client.forward(in_flight).await.unwrap().into_inner();
+    stop.cancel();
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    requests
+        .send(grpc::ForwardRequest {
+            correlation: 3,
+            ..Default::default()
+        })
+        .await
+        .unwrap();
+    assert_eq!(replies.message().await.unwrap().unwrap().correlation, 3);
+    drop((requests, replies));
+    tokio::time::timeout(Duration::from_secs(5), serving)
+        .await
+        .expect("stops at once")
+        .unwrap()
+        .unwrap();
+}
+
+#[tokio::test]
 async fn a_second_listener_of_the_same_name_is_refused() {
     let memory = MemoryNetwork::new();
     let first = memory.listen("broker", 9191).unwrap();

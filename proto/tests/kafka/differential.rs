@@ -1,7 +1,7 @@
 //! Our codec against an independent one: every API and version, random values, both directions, equal bytes.
 
 use bytes::{Bytes, BytesMut};
-use highwater_proto::kafka::{Message, RequestHeader, ResponseHeader, messages, records};
+use highwater_proto::kafka::{Message, Request, RequestHeader, ResponseHeader, messages, records};
 use kafka_protocol::messages as theirs;
 use kafka_protocol::protocol::{Decodable, Encodable, Message as TheirMessage};
 
@@ -89,6 +89,36 @@ macro_rules! differential {
     };
 }
 for_each_api!(differential);
+
+/// Theirs is generated from Apache Kafka 4.1: the request versions of every API, flexible or not, are ours.
+#[test]
+fn versions_and_headers_of_every_api() {
+    macro_rules! versions {
+        ($($module:ident $request:ident $response:ident,)*) => {
+            $(assert_versions::<messages::$module::$request, theirs::$request>();)*
+        };
+    }
+    for_each_api!(versions);
+}
+
+fn assert_versions<Ours: Request, Theirs: TheirMessage>() {
+    let api = Ours::API_KEY;
+    let range = Theirs::VERSIONS;
+    assert_eq!(api.versions(), range.min..=range.max, "{api}");
+    let theirs = theirs::ApiKey::try_from(api.code()).unwrap();
+    for version in api.versions() {
+        assert_eq!(
+            api.request_header_version(version),
+            theirs.request_header_version(version),
+            "{api} {version}"
+        );
+        assert_eq!(
+            api.response_header_version(version),
+            theirs.response_header_version(version),
+            "{api} {version}"
+        );
+    }
+}
 
 #[test]
 fn headers_and_consumer_protocol() {

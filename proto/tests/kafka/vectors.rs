@@ -18,8 +18,8 @@ use highwater_proto::kafka::records::offset_commit_value::OffsetCommitValue;
 use highwater_proto::kafka::records::transaction_log_key::TransactionLogKey;
 use highwater_proto::kafka::records::transaction_log_value::{PartitionsSchema, TransactionLogValue};
 use highwater_proto::kafka::{
-    ApiKey, ByteStr, DecodeError, EncodeError, ErrorCode, Message, RecordKey, RecordValue, RequestHeader,
-    RequestPrefix, ResponseHeader, VersionedData,
+    ApiKey, ByteStr, DecodeError, EncodeError, ErrorCode, Message, MessageVisitor, RecordKey, RecordValue,
+    RequestHeader, RequestPrefix, ResponseHeader, VersionedData, records,
 };
 use uuid::Uuid;
 
@@ -30,6 +30,55 @@ fn bytes(parts: &[&[u8]]) -> Bytes {
 fn encode(message: &impl Message, version: i16) -> Result<Bytes, EncodeError> {
     let mut buf = BytesMut::new();
     message.encode(&mut buf, version).map(|()| buf.freeze())
+}
+
+/// What Apache Kafka itself reads and writes, for every message that is not an API, in every version.
+#[test]
+fn records_as_kafka_writes_them() {
+    let lines: Vec<_> = include_str!("records.txt")
+        .lines()
+        .filter(|line| !line.starts_with('#'))
+        .collect();
+    let mut written = Written { lines, count: 0 };
+    records::visit_all(&mut written);
+    assert_eq!(
+        written.count,
+        written.lines.len(),
+        "lines of messages that are not there"
+    );
+}
+
+struct Written {
+    lines: Vec<&'static str>,
+    count: usize,
+}
+
+impl MessageVisitor for Written {
+    fn visit<M: Message>(&mut self) {
+        for version in M::VERSIONS {
+            let prefix = format!("{} {version} ", M::NAME);
+            let contents: Vec<Bytes> = self
+                .lines
+                .iter()
+                .filter_map(|line| line.strip_prefix(&prefix))
+                .map(hex)
+                .collect();
+            assert!(!contents.is_empty(), "nothing of {prefix}");
+            for content in &contents {
+                let mut rest = content.clone();
+                let message =
+                    M::decode(&mut rest, version).unwrap_or_else(|why| panic!("{why}: {prefix}{content:02x}"));
+                assert!(rest.is_empty(), "{prefix}{content:02x}");
+                assert_eq!(encode(&message, version).as_ref(), Ok(content), "{prefix}{message:?}");
+            }
+            self.count += contents.len();
+        }
+    }
+}
+
+fn hex(text: &str) -> Bytes {
+    let byte = |at| u8::from_str_radix(&text[at..at + 2], 16).unwrap();
+    (0..text.len()).step_by(2).map(byte).collect()
 }
 
 #[test]

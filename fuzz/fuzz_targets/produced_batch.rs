@@ -1,0 +1,4 @@
+//! Fuzzes `highwater_broker::records::fuzz_validate`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| highwater_broker::records::fuzz_validate(data));

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use highwater_node::clock::Clock;
 use highwater_node::shutdown::Shutdown;
+use highwater_node::transport::Dialer;
 use highwater_proto::config::{BrokerConfig, StaticValues};
 use highwater_proto::grpc::controller_client::ControllerClient;
 use highwater_proto::metadata::MetadataImage;
@@ -15,12 +16,16 @@ use tokio::time::Instant;
 use tonic::transport::Channel;
 
 use crate::connection::BUDGET_UNIT_BYTES;
+use crate::creating::Creating;
 use crate::fetch_session::FetchSessions;
+use crate::forward::Forwarder;
 use crate::housekeeping;
+use crate::internal_topics::InternalTopics;
 use crate::listener::{self, ConnectionCounts};
 use crate::log::LogError;
 use crate::metrics::Metrics;
 use crate::partitions::{Partitions, RecoveredLogs};
+use crate::producer_ids::ProducerIds;
 
 /// Least budget of request memory; large enough for the largest request twice.
 const MIN_REQUEST_MEMORY_BYTES: usize = 256 << 20;
@@ -48,6 +53,8 @@ pub struct BrokerParts {
     pub images: watch::Receiver<Arc<MetadataImage>>,
     /// Whom to ask for decisions.
     pub controller: ControllerSource,
+    /// Reaches the coordinators.
+    pub dialer: Dialer,
     /// The time.
     pub clock: Clock,
     /// The wish to stop. Connections and background tasks are its tasks.
@@ -106,6 +113,10 @@ pub struct Broker {
     partitions: Arc<Partitions>,
     fetch_sessions: FetchSessions,
     controller: ControllerSource,
+    forwarder: Forwarder,
+    internal_topics: InternalTopics,
+    creating: Creating,
+    producer_ids: ProducerIds,
     limits: Limits,
     connections: Arc<ConnectionCounts>,
     metrics: Metrics,
@@ -138,6 +149,7 @@ impl Broker {
             recovered,
             images,
             controller,
+            dialer,
             clock,
             shutdown,
         } = parts;
@@ -151,6 +163,10 @@ impl Broker {
             fixed,
             partitions,
             controller,
+            forwarder: Forwarder::new(dialer),
+            internal_topics: InternalTopics::default(),
+            creating: Creating::default(),
+            producer_ids: ProducerIds::default(),
             connections: Arc::default(),
             metrics: Metrics::default(),
             clock,
@@ -202,7 +218,7 @@ impl Broker {
 
     /// What the process was started with.
     #[must_use]
-    pub fn fixed(&self) -> &StaticValues {
+    pub fn static_values(&self) -> &StaticValues {
         &self.fixed
     }
 
@@ -221,6 +237,7 @@ impl Broker {
     }
 
     pub(crate) fn image_applied(&self, revision: Revision) {
+        self.forwarder.image_changed(&self.image());
         self.applied.send_replace(revision);
     }
 
@@ -234,6 +251,30 @@ impl Broker {
     #[must_use]
     pub fn fetch_sessions(&self) -> &FetchSessions {
         &self.fetch_sessions
+    }
+
+    /// The way to the coordinators.
+    #[must_use]
+    pub(crate) fn forwarder(&self) -> &Forwarder {
+        &self.forwarder
+    }
+
+    /// Internal topics that are being created.
+    #[must_use]
+    pub(crate) fn internal_topics(&self) -> &InternalTopics {
+        &self.internal_topics
+    }
+
+    /// Topics that are being created because a client asked for them.
+    #[must_use]
+    pub(crate) fn creating(&self) -> &Creating {
+        &self.creating
+    }
+
+    /// Ids for idempotent producers.
+    #[must_use]
+    pub(crate) fn producer_ids(&self) -> &ProducerIds {
+        &self.producer_ids
     }
 
     /// A client of the active controller.

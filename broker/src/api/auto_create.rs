@@ -1,6 +1,5 @@
 //! Creates topics that clients ask about and that do not exist, where `auto.create.topics.enable` allows it.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 
 use highwater_proto::grpc;
@@ -13,8 +12,6 @@ use super::create_topics::new_topic_id;
 use crate::broker::Broker;
 use crate::internal_topics;
 
-/// Topics that are being created at a time; what is beyond comes with the client's next question.
-const MAX_IN_FLIGHT: usize = 1_000;
 /// Time for the controller to create them.
 const TIMEOUT_MS: i32 = 30_000;
 
@@ -70,49 +67,5 @@ async fn create(broker: &Broker, names: &[String]) {
             }
         }
         Err(refused) => tracing::info!(reason = refused.message, "topics are not created"),
-    }
-}
-
-/// Topics that this broker is having created.
-#[derive(Debug, Default)]
-pub struct Creating {
-    names: parking_lot::Mutex<HashSet<String>>,
-}
-
-impl Creating {
-    /// Those of the names that are not being created yet.
-    fn begin(&self, names: Vec<String>) -> Vec<String> {
-        let mut creating = self.names.lock();
-        let mut begun = Vec::new();
-        for name in names {
-            if creating.len() < MAX_IN_FLIGHT && creating.insert(name.clone()) {
-                begun.push(name);
-            }
-        }
-        begun
-    }
-
-    fn end(&self, names: &[String]) {
-        let mut creating = self.names.lock();
-        for name in names {
-            creating.remove(name);
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_topic_is_asked_for_once_at_a_time_and_never_too_many() {
-        let creating = Creating::default();
-        let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
-        assert_eq!(creating.begin(names(&["a", "b"])), ["a", "b"]);
-        assert_eq!(creating.begin(names(&["b", "c"])), ["c"]);
-        creating.end(&names(&["b"]));
-        assert_eq!(creating.begin(names(&["a", "b"])), ["b"]);
-        let many: Vec<String> = (0..MAX_IN_FLIGHT).map(|n| n.to_string()).collect();
-        assert_eq!(creating.begin(many).len(), MAX_IN_FLIGHT - 3);
     }
 }

@@ -44,12 +44,11 @@ impl RawApi for ListGroups {
                     Err(error) => Err(error),
                 };
                 match outcome.map(|part| (ErrorCode::from_code(part.error_code), part.groups)) {
-                    Ok((Some(ErrorCode::None), groups)) => response.groups.extend(groups),
+                    Ok((ErrorCode::None, groups)) => response.groups.extend(groups),
                     // The shard moved while it was asked: whoever leads its partition now answers for it.
-                    Ok((Some(ErrorCode::NotCoordinator), _)) | Err(ErrorCode::NotCoordinator) => {}
+                    Ok((ErrorCode::NotCoordinator, _)) | Err(ErrorCode::NotCoordinator) => {}
                     // One shard that loads makes the whole answer wait (rule 86): half a list looks like a whole one.
-                    Ok((error, _)) => response.error_code = error.unwrap_or(ErrorCode::UnknownServerError).code(),
-                    Err(error) => response.error_code = error.code(),
+                    Ok((error, _)) | Err(error) => response.error_code = error.code(),
                 }
             }
             if response.error_code != ErrorCode::None.code() {

@@ -3,12 +3,44 @@
 //!
 //! A new API: a file with a type that implements [`Api`] (or [`RawApi`]), and its line in the list.
 
+mod alter_configs;
 mod api_versions;
+mod auto_create;
+mod cluster_view;
+mod config_alteration;
+mod controller_call;
+mod create_partitions;
+mod create_topics;
+mod delete_groups;
+mod delete_records;
+mod delete_topics;
+mod describe_cluster;
+mod describe_configs;
+mod describe_groups;
+mod describe_log_dirs;
+mod describe_topic_partitions;
 mod fetch;
+mod find_coordinator;
+mod forwarded;
+mod heartbeat;
+mod incremental_alter_configs;
+mod init_producer_id;
+mod join_group;
 mod leader;
+mod leave_group;
+mod list_config_resources;
+mod list_groups;
 mod list_offsets;
+mod metadata;
+mod offset_commit;
+mod offset_delete;
+mod offset_fetch;
 mod offset_for_leader_epoch;
 mod produce;
+mod resource_type;
+mod sync_group;
+#[cfg(test)]
+mod test_image;
 
 use std::ops::RangeInclusive;
 use std::sync::Arc;
@@ -31,9 +63,33 @@ macro_rules! serve {
 serve! {
     raw produce::Produce,
     raw fetch::Fetch,
+    raw heartbeat::Heartbeat,
+    raw offset_commit::OffsetCommit,
+    api metadata::Metadata,
     api list_offsets::ListOffsets,
     api offset_for_leader_epoch::OffsetForLeaderEpoch,
     api api_versions::ApiVersions,
+    api init_producer_id::InitProducerId,
+    api find_coordinator::FindCoordinator,
+    raw join_group::JoinGroup,
+    raw sync_group::SyncGroup,
+    raw leave_group::LeaveGroup,
+    raw offset_fetch::OffsetFetch,
+    raw offset_delete::OffsetDelete,
+    raw list_groups::ListGroups,
+    raw describe_groups::DescribeGroups,
+    raw delete_groups::DeleteGroups,
+    api create_topics::CreateTopics,
+    api delete_topics::DeleteTopics,
+    api create_partitions::CreatePartitions,
+    api delete_records::DeleteRecords,
+    api describe_configs::DescribeConfigs,
+    api alter_configs::AlterConfigs,
+    api incremental_alter_configs::IncrementalAlterConfigs,
+    api list_config_resources::ListConfigResources,
+    api describe_cluster::DescribeCluster,
+    api describe_topic_partitions::DescribeTopicPartitions,
+    api describe_log_dirs::DescribeLogDirs,
 }
 
 /// What a handler knows of a request besides its body.

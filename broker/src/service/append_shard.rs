@@ -1,0 +1,74 @@
+//! AppendShard: the batches of a shard's owner, answered once they are below the high watermark.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use highwater_proto::grpc::{AppendShardRequest, AppendShardResponse};
+use highwater_proto::kafka::ErrorCode;
+use highwater_proto::record::{Batch, Batches};
+use highwater_proto::types::{CoordinatorEpoch, LeaderEpoch, Offset};
+use tonic::Status;
+
+use super::{Service, code, decided, shard_of};
+use crate::partition::{AckGroup, AppendOutcome, Partition, Precheck};
+
+pub(super) async fn handle(service: &Service, request: AppendShardRequest) -> Result<AppendShardResponse, Status> {
+    Ok(match append(service, request).await? {
+        Ok((partition, appended)) => AppendShardResponse {
+            error: 0,
+            base_offset: appended.base_offset.get(),
+            end_offset: appended.end_offset.get(),
+            high_watermark: partition.ends().map_or(appended.end_offset, |ends| ends.high_watermark).get(),
+        },
+        Err(error) => AppendShardResponse { error: code(error), ..AppendShardResponse::default() },
+    })
+}
+
+type Outcome = Result<(Arc<Partition>, AppendOutcome), ErrorCode>;
+
+async fn append(service: &Service, request: AppendShardRequest) -> Result<Outcome, Status> {
+    let shard = shard_of(request.shard)?;
+    let timeout_ms = request.timeout_ms;
+    let size = request.batches.len();
+    let batches = parse(&request.batches)?;
+    let coordinator_epoch = CoordinatorEpoch(request.coordinator_epoch);
+    let found = service.check_assignment(shard, coordinator_epoch).and_then(|()| service.partition(shard));
+    let partition = match found {
+        Ok(partition) => partition,
+        Err(error) => return Ok(Err(error)),
+    };
+    let acks = AckGroup::new();
+    let precheck = partition.precheck_append(true, size);
+    let step = {
+        let (partition, acks, now) = (Arc::clone(&partition), Arc::clone(&acks), service.broker.clock().now_ms());
+        let leader_epoch = LeaderEpoch(request.leader_epoch);
+        let expected_end = Offset(request.expected_end);
+        move || partition.append_shard(coordinator_epoch, leader_epoch, expected_end, &batches, &acks, now)
+    };
+    let appended = match precheck {
+        Ok(Precheck::Quick) => step(),
+        // Creating files may take as long as the disk likes.
+        Ok(Precheck::CreatesFiles) => {
+            tokio::task::spawn_blocking(step).await.map_err(|_| Status::unavailable("the broker is stopping"))?
+        }
+        Err(error) => Err(error),
+    };
+    Ok(match appended {
+        Ok(appended) => decided(&acks, timeout_ms).await.map(|()| (partition, appended)),
+        Err(error) => Err(error.code),
+    })
+}
+
+/// The batches of a message. What a coordinator sends is its own work, so anything but whole batches is a defect.
+fn parse(bytes: &Bytes) -> Result<Vec<Batch>, Status> {
+    let mut batches = Batches::new(bytes.clone());
+    let parsed = batches.by_ref().collect::<Result<Vec<_>, _>>();
+    let parsed = parsed.map_err(|error| Status::invalid_argument(format!("not a record batch: {error}")))?;
+    if parsed.is_empty() || !batches.rest().is_empty() {
+        return Err(Status::invalid_argument("the batches are empty or cut short"));
+    }
+    match parsed.iter().all(Batch::verify_crc) {
+        true => Ok(parsed),
+        false => Err(Status::invalid_argument("a record batch was damaged on the way")),
+    }
+}

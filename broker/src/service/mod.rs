@@ -1,0 +1,130 @@
+//! What coordinators ask of the broker that leads an internal partition: the gRPC service `Broker`, a file per RPC.
+
+mod append_shard;
+mod await_high_watermark;
+mod confirm_shard;
+mod open_shard;
+mod partition_ends;
+mod read_shard;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use highwater_node::transport::MAX_MESSAGE_BYTES;
+use highwater_proto::grpc::broker_server::{self, BrokerServer};
+use highwater_proto::grpc::{self};
+use highwater_proto::kafka::ErrorCode;
+use highwater_proto::types::{CoordinatorEpoch, PartitionIndex, ShardId, ShardKind};
+use tokio::time::Instant;
+use tonic::{Request, Response, Status};
+
+use crate::broker::Broker;
+use crate::partition::{AckGroup, Partition, ack_error_code};
+
+/// Longest wait for the high watermark that a coordinator may ask for.
+const MAX_WAIT: Duration = Duration::from_secs(60);
+
+/// The service of one broker.
+#[derive(Clone, Debug)]
+pub struct Service {
+    broker: Arc<Broker>,
+}
+
+impl Service {
+    /// The service, ready to be added to a server.
+    #[must_use]
+    pub fn server(broker: Arc<Broker>) -> BrokerServer<Self> {
+        BrokerServer::new(Self { broker })
+            .max_decoding_message_size(MAX_MESSAGE_BYTES)
+            .max_encoding_message_size(MAX_MESSAGE_BYTES)
+    }
+
+    /// The partition behind a shard, if this broker has it.
+    fn partition(&self, shard: ShardId) -> Result<Arc<Partition>, ErrorCode> {
+        let image = self.broker.image();
+        let topic = image.topic(shard.kind.topic()).ok_or(ErrorCode::UnknownTopicOrPartition)?;
+        self.broker.partitions().find(topic, shard.index.get())
+    }
+
+    /// Refuses an owner that the applied image has replaced.
+    fn check_assignment(&self, shard: ShardId, epoch: CoordinatorEpoch) -> Result<(), ErrorCode> {
+        match self.broker.image().shards.get(&shard) {
+            Some(assignment) if assignment.epoch > epoch => Err(ErrorCode::NotCoordinator),
+            _ => Ok(()),
+        }
+    }
+}
+
+#[tonic::async_trait]
+impl broker_server::Broker for Service {
+    async fn open_shard(
+        &self,
+        request: Request<grpc::OpenShardRequest>,
+    ) -> Result<Response<grpc::OpenShardResponse>, Status> {
+        open_shard::handle(self, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn read_shard(
+        &self,
+        request: Request<grpc::ReadShardRequest>,
+    ) -> Result<Response<grpc::ReadShardResponse>, Status> {
+        read_shard::handle(self, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn append_shard(
+        &self,
+        request: Request<grpc::AppendShardRequest>,
+    ) -> Result<Response<grpc::AppendShardResponse>, Status> {
+        append_shard::handle(self, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn await_high_watermark(
+        &self,
+        request: Request<grpc::AwaitHighWatermarkRequest>,
+    ) -> Result<Response<grpc::AwaitHighWatermarkResponse>, Status> {
+        await_high_watermark::handle(self, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn confirm_shard(
+        &self,
+        request: Request<grpc::ConfirmShardRequest>,
+    ) -> Result<Response<grpc::ConfirmShardResponse>, Status> {
+        confirm_shard::handle(self, request.into_inner()).map(Response::new)
+    }
+
+    async fn partition_ends(
+        &self,
+        request: Request<grpc::PartitionEndsRequest>,
+    ) -> Result<Response<grpc::PartitionEndsResponse>, Status> {
+        partition_ends::handle(self, request.into_inner()).await.map(Response::new)
+    }
+}
+
+/// The shard of a message; a message without one is a defect of the caller.
+fn shard_of(shard: Option<grpc::ShardId>) -> Result<ShardId, Status> {
+    let shard = shard.ok_or_else(|| Status::invalid_argument("the request names no shard"))?;
+    let kind = match shard.kind() {
+        grpc::ShardKind::Group => ShardKind::Group,
+        grpc::ShardKind::Transaction => ShardKind::Transaction,
+        grpc::ShardKind::Unspecified => return Err(Status::invalid_argument("the request names no kind of shard")),
+    };
+    Ok(ShardId { kind, index: PartitionIndex(shard.index) })
+}
+
+/// Waits until the group's only acknowledgement is decided.
+///
+/// # Errors
+/// Why it will not come; 7 at the timeout.
+async fn decided(acks: &AckGroup, timeout_ms: i32) -> Result<(), ErrorCode> {
+    let timeout = Duration::from_millis(u64::try_from(timeout_ms).unwrap_or(0)).min(MAX_WAIT);
+    match acks.decided(Instant::now() + timeout).await.first() {
+        Some(Some(Ok(()))) => Ok(()),
+        Some(Some(Err(error))) => Err(ack_error_code(*error, false)),
+        Some(None) | None => Err(ErrorCode::RequestTimedOut),
+    }
+}
+
+/// An error code as the messages carry it.
+fn code(error: ErrorCode) -> i32 {
+    i32::from(error.code())
+}

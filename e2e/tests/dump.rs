@@ -70,7 +70,8 @@ fn fill(broker: &Broker) -> i64 {
     for round in 0..3 {
         for compression in ["none", "gzip", "snappy", "lz4", "zstd"] {
             for idempotent in [false, true] {
-                let value = |i: usize| format!("{round} {i} {}", uuid::Uuid::new_v4().to_string().repeat(20));
+                let noise = || (0..20).map(|_| uuid::Uuid::new_v4().to_string()).collect::<String>();
+                let value = |i: usize| format!("{round} {i} {}", noise());
                 let records: Vec<_> = (0..200).map(|i| (Some(format!("k{i}")), value(i))).collect();
                 client.produce(
                     TOPIC,

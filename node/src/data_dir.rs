@@ -1,4 +1,5 @@
-//! The data directory of a process: its lock, the identity in `meta.properties`, and the mark of a clean stop.
+//! The data directory of a process: its lock, and the identity in `meta.properties`. The mark of a clean stop belongs to
+//! the logs.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Seek as _, Write as _};
@@ -6,15 +7,15 @@ use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use highwater_proto::types::{BrokerEpoch, NodeId};
+use highwater_proto::types::NodeId;
 use rustix::fs::{FlockOperation, flock, statvfs};
 use uuid::Uuid;
 
 use crate::config::parse_properties;
 
-const LOCK_FILE: &str = ".lock";
+/// Not `.lock`: that one belongs to the logs, which keep it for themselves.
+const LOCK_FILE: &str = ".process.lock";
 const META_FILE: &str = "meta.properties";
-const CLEAN_FILE: &str = ".kafka_cleanshutdown";
 /// Largest of these files that is read, in bytes.
 const MAX_FILE_BYTES: u64 = 64 * 1024;
 
@@ -165,31 +166,6 @@ impl DataDir {
     /// When the disk cannot be written.
     pub fn write_identity(&self, meta: &MetaProperties) -> Result<(), DataDirError> {
         self.write_file(META_FILE, meta.render().as_bytes())
-    }
-
-    /// True if the last process stopped cleanly. The mark is gone afterwards, on disk too: who ends without leaving a
-    /// new one was not clean.
-    ///
-    /// # Errors
-    /// When the mark cannot be removed.
-    pub fn take_clean_mark(&self) -> Result<bool, DataDirError> {
-        let path = self.path.join(CLEAN_FILE);
-        match fs::remove_file(&path) {
-            Ok(()) => self.sync_directory().map(|()| true),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-            Err(error) => Err(io_error("remove", &path)(error)),
-        }
-    }
-
-    /// Marks the directory clean, as the last thing before the process ends: all logs are flushed and closed.
-    ///
-    /// # Errors
-    /// When the disk cannot be written.
-    pub fn mark_clean(&self, epoch: BrokerEpoch) -> Result<(), DataDirError> {
-        self.write_file(
-            CLEAN_FILE,
-            format!("{{\"version\":0,\"brokerEpoch\":{epoch}}}").as_bytes(),
-        )
     }
 
     /// Free and total bytes of the disk it is on.
@@ -385,18 +361,6 @@ mod tests {
         ] {
             assert!(MetaProperties::parse(broken).is_err(), "{broken}");
         }
-    }
-
-    #[test]
-    fn the_mark_of_a_clean_stop_holds_for_one_start() {
-        let directory = tempfile::tempdir().unwrap();
-        let data = open(&directory);
-        assert!(!data.take_clean_mark().unwrap());
-        data.mark_clean(BrokerEpoch(12)).unwrap();
-        let text = fs::read_to_string(data.path().join(CLEAN_FILE)).unwrap();
-        assert_eq!(text, "{\"version\":0,\"brokerEpoch\":12}");
-        assert!(data.take_clean_mark().unwrap());
-        assert!(!data.take_clean_mark().unwrap());
     }
 
     #[test]

@@ -15,6 +15,7 @@ pub mod metrics;
 mod output;
 pub mod partition;
 pub mod partitions;
+pub mod process;
 mod producer_ids;
 pub mod records;
 pub mod replica;

@@ -1,0 +1,256 @@
+//! A broker as a process runs it: recover, register, follow the cluster, serve; and the way back.
+
+use std::sync::{Arc, OnceLock, Weak};
+use std::time::Duration;
+
+use highwater_node::clock::Clock;
+use highwater_node::config::{ListenerConfig, NodeConfig};
+use highwater_node::data_dir::{DataDir, DataDirError, MetaProperties};
+use highwater_node::http::HealthCheck;
+use highwater_node::session::{ControllerLink, LinkError, LinkOptions, NodeStatus, Recovery, Registration, StatusSource};
+use highwater_node::shutdown::Shutdown;
+use highwater_node::transport::{self, Dialer, Listener};
+use highwater_proto::metadata::{Endpoint, MetadataImage, NodeRegistration, NodeRole};
+use highwater_proto::types::{PartitionIndex, TopicPartition};
+use tokio::net::TcpListener;
+use uuid::Uuid;
+
+use crate::api::SERVED;
+use crate::broker::{Broker, BrokerParts};
+use crate::log::LogError;
+use crate::partitions::{RecoveredLogs, RecoveryReport};
+use crate::service::Service;
+
+/// How long the controller may take to let the broker in; it goes on trying.
+const UNFENCE_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long the controller may take to move leaders away; the broker stops all the same.
+const LEAVE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Why a broker cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The data directory cannot be used.
+    #[error(transparent)]
+    DataDir(#[from] DataDirError),
+    /// The logs cannot be used.
+    #[error("the logs cannot be opened: {0}")]
+    Log(#[from] LogError),
+    /// The controller did not take the broker in.
+    #[error(transparent)]
+    Controller(#[from] LinkError),
+    /// The process is being stopped.
+    #[error("stopped while recovering the logs")]
+    Stopped,
+}
+
+/// What a broker process is given.
+pub struct ProcessParts<'a> {
+    /// Its configuration.
+    pub config: &'a NodeConfig,
+    /// Its data directory, which it has for itself.
+    pub data_dir: Arc<DataDir>,
+    /// Hosts and ports of the controllers.
+    pub controllers: Vec<(String, u16)>,
+    /// Reaches controllers and coordinators.
+    pub dialer: Dialer,
+    /// Where coordinators reach it.
+    pub grpc: Listener,
+    /// Where clients reach it: bound, so that the ports are known.
+    pub listeners: Vec<(ListenerConfig, TcpListener)>,
+    /// The time.
+    pub clock: Clock,
+    /// The wish to stop.
+    pub shutdown: Shutdown,
+    /// Says whether clients are served.
+    pub health: HealthCheck,
+}
+
+/// A running broker.
+pub struct BrokerProcess {
+    broker: Arc<Broker>,
+    link: ControllerLink,
+    shutdown: Shutdown,
+    clean: bool,
+}
+
+impl BrokerProcess {
+    /// Recovers the logs, registers, and serves clients once the cluster counts on this broker.
+    ///
+    /// # Errors
+    /// [`StartError`]; nothing is served then.
+    pub async fn start(parts: ProcessParts<'_>) -> Result<Self, StartError> {
+        let ProcessParts { config, data_dir, dialer, clock, shutdown, health, .. } = parts;
+        health.not_ready("recovering the logs");
+        let recovered = recover(Arc::clone(&data_dir), clock.clone()).await?;
+        let report = recovered.report().clone();
+
+        health.not_ready("registering with the controller");
+        let identity = data_dir.identity(config.node_id)?;
+        let registration = registration(config, &identity, &parts.listeners, &parts.grpc, &report);
+        let seat = Arc::new(OnceLock::new());
+        let options = LinkOptions {
+            controllers: parts.controllers,
+            dialer: dialer.clone(),
+            session: config.session,
+            status: status_source(&data_dir, &seat),
+            releases: None,
+        };
+        let link = ControllerLink::connect(options, registration, &shutdown.token()).await?;
+        let registered = link.identity()?;
+        data_dir.write_identity(&MetaProperties {
+            cluster_id: Some(registered.cluster_id.clone()),
+            node_id: Some(registered.node_id),
+            ..identity
+        })?;
+
+        let admin = link.clone();
+        let broker = Broker::start(BrokerParts {
+            node_id: registered.node_id,
+            epoch: registered.epoch,
+            config: config.broker.clone(),
+            fixed: config.fixed.clone(),
+            recovered,
+            images: link.images(),
+            controller: Box::new(move || admin.admin()),
+            dialer,
+            clock,
+            shutdown: shutdown.clone(),
+        })?;
+        let _ = seat.set(Arc::downgrade(&broker));
+        serve_grpc(&broker, parts.grpc, &shutdown);
+
+        health.not_ready("waiting for the controller to count on this broker");
+        let image = link.image();
+        let unfenced = link.unfence(recovery(&report, &image), UNFENCE_TIMEOUT).await?;
+        broker.wait_for_image(unfenced, tokio::time::Instant::now() + UNFENCE_TIMEOUT).await;
+        for (listener, socket) in parts.listeners {
+            let broker = Arc::clone(&broker);
+            shutdown.spawn(async move { broker.serve(socket, &listener.name).await });
+        }
+        health.ready();
+        Ok(Self { broker, link, shutdown, clean: true })
+    }
+
+    /// The broker.
+    #[must_use]
+    pub fn broker(&self) -> &Arc<Broker> {
+        &self.broker
+    }
+
+    /// Completes when the controller wants nothing more to do with this process.
+    pub async fn failed(&self) -> LinkError {
+        self.link.failed().await
+    }
+
+    /// Leaves the cluster, finishes what clients wait for, and closes the logs. What does not end in time is left to the
+    /// next start's recovery.
+    pub async fn stop(mut self) {
+        if let Err(error) = self.link.leave(LEAVE_TIMEOUT).await {
+            tracing::warn!(%error, "the controller did not move this broker's leaders away in time");
+        }
+        self.shutdown.trigger();
+        if let Err(error) = self.shutdown.finished().await {
+            tracing::warn!(%error, "some requests were cut off");
+            self.clean = false;
+        }
+        self.link.close();
+        match self.broker.close().await {
+            Ok(()) => tracing::info!("all logs are closed"),
+            Err(error) => tracing::error!(%error, "the logs were not closed cleanly; the next start recovers them"),
+        }
+    }
+}
+
+async fn recover(data_dir: Arc<DataDir>, clock: Clock) -> Result<RecoveredLogs, StartError> {
+    let opening = tokio::task::spawn_blocking(move || {
+        let mut recovered = RecoveredLogs::open(data_dir.path(), clock.now_ms())?;
+        recovered.remove_deleted();
+        Ok(recovered)
+    });
+    let recovered: RecoveredLogs = opening.await.map_err(|_| StartError::Stopped)?.map_err(StartError::Log)?;
+    let report = recovered.report();
+    tracing::info!(
+        clean = report.clean,
+        scanned_bytes = report.scanned_bytes,
+        short = report.short.len(),
+        offline = report.offline.len(),
+        missing = report.missing.len(),
+        "logs recovered"
+    );
+    Ok(recovered)
+}
+
+fn registration(
+    config: &NodeConfig,
+    identity: &MetaProperties,
+    listeners: &[(ListenerConfig, TcpListener)],
+    grpc: &Listener,
+    report: &RecoveryReport,
+) -> Registration {
+    let mut endpoints: Vec<Endpoint> = listeners.iter().map(|(listener, socket)| endpoint(listener, socket)).collect();
+    endpoints.push(Endpoint { name: "GRPC".to_owned(), host: grpc.host().to_owned(), port: grpc.port() });
+    Registration {
+        node_id: config.node_id.or(identity.node_id),
+        cluster_id: identity.cluster_id.clone().unwrap_or_default(),
+        node: NodeRegistration {
+            role: NodeRole::Broker,
+            incarnation: Uuid::new_v4(),
+            directory_id: identity.directory_id,
+            endpoints,
+            rack: config.rack.clone(),
+            api_ranges: SERVED.iter().map(|api| (api.key.code(), api.min_version, api.max_version)).collect(),
+        },
+        clean_shutdown: report.clean,
+        write_caching: config.fixed.values.get("log.write.caching").is_some_and(|value| value == "true"),
+    }
+}
+
+fn endpoint(listener: &ListenerConfig, socket: &TcpListener) -> Endpoint {
+    let bound = socket.local_addr().map_or(listener.port, |address| address.port());
+    Endpoint {
+        name: listener.name.clone(),
+        host: listener.advertised_host.clone(),
+        port: listener.advertised_port.unwrap_or(bound),
+    }
+}
+
+fn recovery(report: &RecoveryReport, image: &MetadataImage) -> Recovery {
+    let missing = |name: &String| {
+        let (topic, partition) = name.rsplit_once('-')?;
+        let topic_id = image.topic(topic)?.id;
+        Some(TopicPartition { topic_id, partition: PartitionIndex(partition.parse().ok()?) })
+    };
+    Recovery {
+        short: report.short.clone(),
+        // A topic that is gone misses nothing.
+        missing: report.missing.iter().filter_map(missing).collect(),
+        offline: report.offline.clone(),
+    }
+}
+
+/// What heartbeats say: how the disk fares, and how far the broker has come, once there is one in its seat.
+fn status_source(data_dir: &Arc<DataDir>, seat: &Arc<OnceLock<Weak<Broker>>>) -> StatusSource {
+    let (data_dir, seat) = (Arc::clone(data_dir), Arc::clone(seat));
+    Arc::new(move || {
+        let broker = seat.get().and_then(Weak::upgrade);
+        // The figures of the file system are in the kernel's memory. Without them the heartbeat says nothing of the disk.
+        let space = data_dir.space().ok();
+        NodeStatus {
+            applied_revision: broker.as_ref().map(|broker| broker.image().revision),
+            disk_free_bytes: space.map_or(0, |space| space.free_bytes),
+            disk_total_bytes: space.map_or(0, |space| space.total_bytes),
+            oldest_unfinished_flush: broker.map_or(Duration::ZERO, |it| it.partitions().flusher().oldest_unfinished()),
+        }
+    })
+}
+
+fn serve_grpc(broker: &Arc<Broker>, listener: Listener, shutdown: &Shutdown) {
+    let router = transport::server().add_service(Service::server(Arc::clone(broker)));
+    let stop = shutdown.clone();
+    shutdown.spawn(async move {
+        if let Err(error) = transport::serve(router, listener, stop.token(), stop.grace()).await {
+            tracing::error!(%error, "the broker's internal server failed; the process stops");
+            stop.trigger();
+        }
+    });
+}

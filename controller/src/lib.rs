@@ -1,4 +1,5 @@
 //! The cluster's decisions (pure) and the store, service and leadership around them.
 
 pub mod cluster;
+pub mod service;
 pub mod store;

@@ -21,6 +21,7 @@ mod placement;
 mod reconcile;
 mod refusal;
 mod register_node;
+pub mod sessions;
 mod settings;
 pub mod shards;
 mod step;

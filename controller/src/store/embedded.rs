@@ -72,15 +72,11 @@ impl EmbeddedStore {
             .map_err(|error| store_error(&path, error.into()))?;
         let revision = prepare(&database).map_err(|error| store_error(&path, error))?;
         // The file itself counts only once its name is on disk, and the folder's name in its parent.
-        for folder in [
-            Some(folder),
-            folder.parent().filter(|parent| !parent.as_os_str().is_empty()),
-        ] {
-            if let Some(folder) = folder {
-                File::open(folder)
-                    .and_then(|folder| folder.sync_all())
-                    .map_err(|error| unavailable(&error))?;
-            }
+        let parent = folder.parent().filter(|parent| !parent.as_os_str().is_empty());
+        for folder in std::iter::once(folder).chain(parent) {
+            File::open(folder)
+                .and_then(|folder| folder.sync_all())
+                .map_err(|error| unavailable(&error))?;
         }
         let state = State {
             revision,
@@ -320,7 +316,7 @@ impl MetadataStore for EmbeddedStore {
         let created = written.map_err(|error| StoreError::Unavailable(error.to_string()))?;
         let inner = Arc::clone(&self.inner);
         Ok(Leadership::new(created, CancellationToken::new(), move || {
-            resign(&inner, created, turn)
+            resign(&inner, created, turn);
         }))
     }
 }

@@ -17,6 +17,8 @@ use crate::store::{Entry, Key, Loaded, Operation, WatchEvent};
 const CLUSTER: &str = "cluster";
 const PRODUCER_IDS: &str = "producer-ids";
 const ALL_BROKERS: &str = "<default>";
+/// Partitions' keys begin so.
+pub const PARTITION_PREFIX: &str = "partitions/";
 /// Keys of the election are the store's own.
 pub const ELECTION_PREFIX: &str = "election/";
 

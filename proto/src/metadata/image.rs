@@ -240,6 +240,12 @@ impl MetadataImage {
             .map(|((topic, index), partition)| (*topic, *index, partition))
     }
 
+    /// A partition whose key is kept, whether it exists for anybody or not.
+    #[must_use]
+    pub fn kept_partition(&self, topic: TopicId, index: PartitionIndex) -> Option<&Arc<Partition>> {
+        self.partition(topic, index).or_else(|| self.orphans.get(&(topic, index)))
+    }
+
     /// The partition count of a topic's key. It is higher than the number of partitions of the topic only while
     /// partition keys are missing.
     #[must_use]

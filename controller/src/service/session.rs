@@ -1,0 +1,318 @@
+//! Session: one stream per process start. It registers, is kept alive by whatever it says, and its end is the end of
+//! the session.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use grpc::session_request::{Register, ReplicaRef, Request as Said, Unfence};
+use grpc::session_response::{Alive, MayLeave, Refused, Registered, Response as Answer, Unfenced};
+use highwater_node::transport::PeerAddress;
+use highwater_proto::grpc;
+use highwater_proto::metadata::convert::{self, ConvertError};
+use highwater_proto::metadata::{MetadataImage, NodeRegistration, NodeState};
+use highwater_proto::types::{BrokerEpoch, NodeId, TopicPartition};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
+use tonic::{Request, Status, Streaming};
+use uuid::Uuid;
+
+use crate::cluster::sessions::StreamId;
+use crate::cluster::{DistrustedReplicas, LeaveNode, Leaving, RegisterNode, UnfenceNode};
+use crate::service::Shared;
+use crate::service::rpc::{Answers, malformed};
+
+/// Answers that wait for a slow node.
+const OUTBOX: usize = 64;
+/// Requests of one node that wait for the one before.
+const BACKLOG: usize = 8;
+
+type Outbox = mpsc::Sender<Result<grpc::SessionResponse, Status>>;
+type Work<'a> = Pin<Box<dyn Future<Output = Result<Option<Answer>, Status>> + Send + 'a>>;
+
+pub(super) fn handle(
+    shared: &Arc<Shared>,
+    request: Request<Streaming<grpc::SessionRequest>>,
+) -> Result<Answers<grpc::SessionResponse>, Status> {
+    let same_process = matches!(request.extensions().get::<PeerAddress>(), Some(PeerAddress::Memory));
+    let inbox = request.into_inner();
+    let (outbox, answers) = mpsc::channel(OUTBOX);
+    let shared = Arc::clone(shared);
+    tokio::spawn(async move {
+        if let Err(status) = run(&shared, inbox, &outbox, same_process).await {
+            tracing::debug!(%status, "a session ended");
+            // The other end may be gone already.
+            let _ = outbox.try_send(Err(status));
+        }
+    });
+    Ok(Box::pin(ReceiverStream::new(answers)))
+}
+
+async fn run(
+    shared: &Shared,
+    mut inbox: Streaming<grpc::SessionRequest>,
+    outbox: &Outbox,
+    same_process: bool,
+) -> Result<(), Status> {
+    let stop = shared.shutdown.token();
+    let stopping = || Status::unavailable("the controller stops");
+    let first = tokio::select! {
+        first = tokio::time::timeout(shared.config.patience.silence, inbox.message()) => {
+            first.map_err(|_| Status::deadline_exceeded("no registration came"))??
+        }
+        () = stop.cancelled() => return Err(stopping()),
+    };
+    let Some(grpc::SessionRequest {
+        request: Some(Said::Register(register)),
+    }) = first
+    else {
+        return Err(Status::invalid_argument("a session begins with a registration"));
+    };
+    let registered = tokio::select! {
+        registered = open(shared, register) => registered?,
+        () = stop.cancelled() => return Err(stopping()),
+    };
+    let mut session = match registered {
+        Ok(session) => session,
+        Err(reason) => {
+            tracing::warn!(reason, "a registration was refused");
+            return send(outbox, Answer::Refused(Refused { reason }));
+        }
+    };
+    send(outbox, session.welcome())?;
+    let close = session.close.clone();
+    let end = tokio::select! {
+        end = session.serve(shared, &mut inbox, outbox) => end,
+        () = close.cancelled() => Err(why_closed(shared, session.node, session.epoch)),
+        () = stop.cancelled() => Err(stopping()),
+    };
+    shared
+        .sessions
+        .broken(session.node, session.stream, same_process, shared.clock.now());
+    end
+}
+
+/// A registered node on its stream.
+struct Session {
+    node: NodeId,
+    epoch: BrokerEpoch,
+    stream: StreamId,
+    close: CancellationToken,
+    cluster_id: String,
+    revision: i64,
+    /// When it asked to leave.
+    leaving_since: Option<Duration>,
+}
+
+/// Registers; the inner error is the text of a refusal for good.
+async fn open(shared: &Shared, register: Register) -> Result<Result<Session, String>, Status> {
+    let registration: NodeRegistration = register
+        .registration
+        .ok_or(ConvertError::Missing("registration"))
+        .and_then(TryInto::try_into)
+        .map_err(malformed)?;
+    let incarnation = registration.incarnation;
+    let _turn = shared.sessions.registering.lock().await;
+    if shared.sessions.is_superseded(incarnation) {
+        return Ok(Err("a later process start of this node has taken its place".to_owned()));
+    }
+    let earlier = earlier_incarnation(&shared.updates.image(), register.node_id.map(NodeId), &registration);
+    if let Some((node, _)) = earlier.filter(|(node, _)| shared.sessions.has_stream(*node)) {
+        return Err(Status::unavailable(format!(
+            "node {node} has a session with another process"
+        )));
+    }
+    let command = RegisterNode {
+        node_id: register.node_id.map(NodeId),
+        cluster_id: register.cluster_id,
+        registration,
+        clean_shutdown: register.clean_shutdown,
+        write_caching: register.write_caching,
+    };
+    let decided = shared.decided(command).await?;
+    let registered = match decided.reply {
+        Ok(registered) => registered,
+        Err(refused) => return Ok(Err(refused.to_string())),
+    };
+    let node = registered.node;
+    let epoch = registered
+        .epoch
+        .or_else(|| decided.image.node(node).map(|known| known.epoch));
+    let epoch = epoch.ok_or_else(|| Status::aborted("the registration is gone again"))?;
+    if let Some((_, earlier)) = earlier {
+        shared.sessions.supersede(earlier);
+    }
+    let (stream, close) = shared.sessions.opened(node, epoch, shared.clock.now());
+    tracing::info!(%node, %epoch, "a node registered");
+    let cluster_id = decided.image.cluster.cluster_id.clone();
+    let revision = decided.image.revision.get();
+    Ok(Ok(Session {
+        node,
+        epoch,
+        stream,
+        close,
+        cluster_id,
+        revision,
+        leaving_since: None,
+    }))
+}
+
+/// The node that this registration would take over from another process start, and that start.
+fn earlier_incarnation(
+    image: &MetadataImage,
+    id: Option<NodeId>,
+    registration: &NodeRegistration,
+) -> Option<(NodeId, Uuid)> {
+    let directory = registration.directory_id;
+    let by_directory = || {
+        let mut nodes = image.nodes.values();
+        nodes.find(|node| !directory.is_nil() && node.registration.directory_id == directory)
+    };
+    let known = id.map_or_else(by_directory, |id| image.nodes.get(&id))?;
+    let incarnation = known.registration.incarnation;
+    (incarnation != registration.incarnation).then_some((known.id, incarnation))
+}
+
+impl Session {
+    fn welcome(&self) -> Answer {
+        Answer::Registered(Registered {
+            node_id: self.node.get(),
+            epoch: self.epoch.get(),
+            cluster_id: self.cluster_id.clone(),
+            revision: self.revision,
+        })
+    }
+
+    /// Hears and answers until the stream ends. One request is at work at a time, but the node is heard all the while.
+    async fn serve(
+        &mut self,
+        shared: &Shared,
+        inbox: &mut Streaming<grpc::SessionRequest>,
+        outbox: &Outbox,
+    ) -> Result<(), Status> {
+        let mut backlog: VecDeque<Said> = VecDeque::new();
+        let idle = || -> Work<'_> { Box::pin(std::future::pending()) };
+        let (mut work, mut busy) = (idle(), false);
+        loop {
+            if !busy && let Some(said) = backlog.pop_front() {
+                (work, busy) = (self.work(shared, said)?, true);
+            }
+            tokio::select! {
+                message = inbox.message() => {
+                    let Some(message) = message? else { return Ok(()) };
+                    shared.sessions.heard(self.node, self.stream, shared.clock.now());
+                    match message.request {
+                        Some(Said::Heartbeat(_)) => send(outbox, Answer::Alive(Alive {}))?,
+                        Some(Said::Register(_)) | None => {
+                            return Err(Status::invalid_argument("a session has one registration"));
+                        }
+                        Some(said) if backlog.len() < BACKLOG => backlog.push_back(said),
+                        Some(_) => return Err(Status::resource_exhausted("too many requests on one session")),
+                    }
+                }
+                answer = &mut work, if busy => {
+                    (work, busy) = (idle(), false);
+                    if let Some(answer) = answer? {
+                        send(outbox, answer)?;
+                    }
+                }
+            }
+        }
+    }
+
+    fn work<'a>(&mut self, shared: &'a Shared, said: Said) -> Result<Work<'a>, Status> {
+        let (node, epoch) = (self.node, self.epoch);
+        Ok(match said {
+            Said::Unfence(request) => {
+                let replicas = distrusted(request)?;
+                Box::pin(unfence(shared, UnfenceNode { node, epoch, replicas }))
+            }
+            Said::Leave(_) => {
+                let now = shared.clock.now();
+                let since = *self.leaving_since.get_or_insert(now);
+                let waited = now.saturating_sub(since);
+                Box::pin(leave(
+                    shared,
+                    LeaveNode {
+                        node,
+                        epoch,
+                        now: waited >= shared.config.leave_timeout,
+                    },
+                ))
+            }
+            Said::Register(_) | Said::Heartbeat(_) => Box::pin(std::future::ready(Ok(None))),
+        })
+    }
+}
+
+/// Why the controller closed a stream.
+fn why_closed(shared: &Shared, node: NodeId, epoch: BrokerEpoch) -> Status {
+    let image = shared.updates.image();
+    match image.node(node) {
+        Some(known) if known.epoch == epoch && known.state == NodeState::Fenced => {
+            Status::unavailable("the node was fenced after a silence")
+        }
+        Some(known) if known.epoch == epoch => Status::unavailable("the node opened another session"),
+        _ => Status::failed_precondition("another process registered as this node"),
+    }
+}
+
+async fn unfence(shared: &Shared, command: UnfenceNode) -> Result<Option<Answer>, Status> {
+    let node = command.node;
+    let decided = shared.decided(command).await?;
+    decided.reply.map_err(|refusal| Status::unavailable(refusal.message))?;
+    tracing::info!(%node, "a node is live");
+    Ok(Some(Answer::Unfenced(Unfenced {
+        revision: decided.image.revision.get(),
+    })))
+}
+
+async fn leave(shared: &Shared, command: LeaveNode) -> Result<Option<Answer>, Status> {
+    let node = command.node;
+    let decided = shared.decided(command).await?;
+    match decided.reply.map_err(|refusal| Status::unavailable(refusal.message))? {
+        Leaving::Done => {
+            tracing::info!(%node, "a node may leave");
+            Ok(Some(Answer::MayLeave(MayLeave {
+                revision: decided.image.revision.get(),
+            })))
+        }
+        // The node asks again.
+        Leaving::Waiting(partitions) => {
+            tracing::debug!(%node, partitions, "a node waits for other replicas before it leaves");
+            Ok(None)
+        }
+    }
+}
+
+fn distrusted(request: Unfence) -> Result<DistrustedReplicas, Status> {
+    let replica = |replica: ReplicaRef| {
+        Ok(TopicPartition {
+            topic_id: convert::topic_id(&replica.topic_id)?,
+            partition: convert::partition_index(replica.partition)?,
+        })
+    };
+    let set = |replicas: Vec<ReplicaRef>| {
+        replicas
+            .into_iter()
+            .map(replica)
+            .collect::<Result<BTreeSet<_>, ConvertError>>()
+            .map_err(malformed)
+    };
+    Ok(DistrustedReplicas {
+        short: set(request.short)?,
+        missing: set(request.missing)?,
+        offline: set(request.offline)?,
+    })
+}
+
+/// Sends without waiting: a node that does not take its answers is treated as gone.
+fn send(outbox: &Outbox, answer: Answer) -> Result<(), Status> {
+    let response = grpc::SessionResponse { response: Some(answer) };
+    outbox
+        .try_send(Ok(response))
+        .map_err(|_| Status::resource_exhausted("the node takes no answers"))
+}

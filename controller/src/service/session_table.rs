@@ -1,0 +1,191 @@
+//! The sessions of all nodes, and the task that fences those whose session is over.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use highwater_proto::metadata::{MetadataImage, NodeRole, NodeState};
+use highwater_proto::types::{BrokerEpoch, NodeId};
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use crate::cluster::sessions::{Expired, Patience, Sessions, StreamId};
+use crate::cluster::{FenceNode, ForgetNode};
+use crate::service::Shared;
+
+/// How often sessions are looked at.
+const TICK: Duration = Duration::from_millis(100);
+/// A coordinator that was fenced for so long does not come back under its id.
+const FORGET_AFTER: Duration = Duration::from_secs(600);
+
+/// Process starts that are remembered as replaced.
+const SUPERSEDED: usize = 1_024;
+
+/// Sessions and what closes their streams.
+pub(crate) struct SessionTable {
+    sessions: Mutex<Sessions>,
+    streams: Mutex<BTreeMap<StreamId, CancellationToken>>,
+    next_stream: AtomicU64,
+    /// Something ended that needs no waiting.
+    hurry: Notify,
+    /// Process starts that were replaced by a later one of the same node, the newest last.
+    superseded: Mutex<VecDeque<Uuid>>,
+    /// One registration at a time, so that two processes with the same id see each other.
+    pub(crate) registering: tokio::sync::Mutex<()>,
+}
+
+impl SessionTable {
+    pub(crate) fn new(patience: Patience) -> Self {
+        Self {
+            sessions: Mutex::new(Sessions::new(patience)),
+            streams: Mutex::default(),
+            next_stream: AtomicU64::new(1),
+            hurry: Notify::new(),
+            superseded: Mutex::default(),
+            registering: tokio::sync::Mutex::new(()),
+        }
+    }
+
+    /// A node registered. Answers its stream and what fires when the stream is to be closed from here.
+    pub(crate) fn opened(&self, node: NodeId, epoch: BrokerEpoch, now: Duration) -> (StreamId, CancellationToken) {
+        let id = StreamId(self.next_stream.fetch_add(1, Ordering::Relaxed));
+        let close = CancellationToken::new();
+        let earlier = {
+            let mut sessions = self.sessions.lock();
+            let earlier = sessions.stream(node);
+            sessions.opened(node, epoch, id, now);
+            earlier
+        };
+        let mut streams = self.streams.lock();
+        streams.insert(id, close.clone());
+        if let Some(earlier) = earlier.and_then(|earlier| streams.remove(&earlier)) {
+            earlier.cancel();
+        }
+        (id, close)
+    }
+
+    /// A later process start of the same node took the place of this one: it does not come back.
+    pub(crate) fn supersede(&self, incarnation: Uuid) {
+        let mut superseded = self.superseded.lock();
+        if superseded.len() == SUPERSEDED {
+            superseded.pop_front();
+        }
+        superseded.push_back(incarnation);
+    }
+
+    pub(crate) fn is_superseded(&self, incarnation: Uuid) -> bool {
+        self.superseded.lock().contains(&incarnation)
+    }
+
+    pub(crate) fn has_stream(&self, node: NodeId) -> bool {
+        self.sessions.lock().stream(node).is_some()
+    }
+
+    pub(crate) fn heard(&self, node: NodeId, stream: StreamId, now: Duration) {
+        self.sessions.lock().heard(node, stream, now);
+    }
+
+    pub(crate) fn broken(&self, node: NodeId, stream: StreamId, same_process: bool, now: Duration) {
+        self.streams.lock().remove(&stream);
+        self.sessions.lock().broken(node, stream, same_process, now);
+        if same_process {
+            self.hurry.notify_one();
+        }
+    }
+
+    fn ended(&self, node: NodeId, epoch: BrokerEpoch) {
+        let stream = self.sessions.lock().ended(node, epoch);
+        if let Some(close) = stream.and_then(|stream| self.streams.lock().remove(&stream)) {
+            close.cancel();
+        }
+    }
+}
+
+/// Nodes that an earlier controller knew as live get a full timeout to come back.
+pub(crate) fn expect_known_nodes(shared: &Shared) {
+    let now = shared.clock.now();
+    let image = shared.updates.image();
+    let mut sessions = shared.sessions.sessions.lock();
+    for node in image.nodes.values().filter(|node| node.state != NodeState::Fenced) {
+        sessions.expect(node.id, node.epoch, now);
+    }
+}
+
+/// Fences nodes whose session is over, and forgets coordinators that do not come back, until the controller stops.
+pub(crate) async fn watch_over(shared: &Arc<Shared>) {
+    let mut ticks = tokio::time::interval(TICK);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut fenced_since = BTreeMap::new();
+    loop {
+        tokio::select! {
+            () = shared.shutdown.triggered() => return,
+            _ = ticks.tick() => {}
+            () = shared.sessions.hurry.notified() => {}
+        }
+        let now = shared.clock.now();
+        let expired = shared.sessions.sessions.lock().expired(now);
+        for gone in expired {
+            // Apart from this task, whose ticks must not wait for the store.
+            let shared = Arc::clone(shared);
+            tokio::spawn(async move { fence(&shared, gone).await });
+        }
+        for forget in forgettable(&shared.updates.image(), &mut fenced_since, now) {
+            let shared = Arc::clone(shared);
+            tokio::spawn(async move {
+                if let Err(error) = shared.decider.decide(forget).await {
+                    tracing::debug!(%error, node = %forget.node, "a coordinator is not forgotten yet");
+                }
+            });
+        }
+    }
+}
+
+async fn fence(shared: &Shared, gone: Expired) {
+    let Expired { node, epoch, silent } = gone;
+    let reason = if silent {
+        "it was silent for too long"
+    } else {
+        "its session broke"
+    };
+    tracing::info!(%node, %epoch, reason, "fencing a node");
+    match shared.decider.decide(FenceNode { node, epoch }).await {
+        Ok(_) => shared.sessions.ended(node, epoch),
+        Err(error) => {
+            tracing::warn!(%node, %error, "a node is not fenced yet");
+            shared.sessions.sessions.lock().not_fenced(node, epoch);
+        }
+    }
+}
+
+/// Coordinators that have been fenced for long; each is named once in that time.
+fn forgettable(
+    image: &MetadataImage,
+    fenced_since: &mut BTreeMap<(NodeId, BrokerEpoch), Duration>,
+    now: Duration,
+) -> Vec<ForgetNode> {
+    let coordinators = image
+        .nodes
+        .values()
+        .filter(|node| node.registration.role == NodeRole::Coordinator);
+    let fenced = coordinators
+        .filter(|node| node.state == NodeState::Fenced)
+        .map(|node| (node.id, node.epoch));
+    let before = std::mem::take(fenced_since);
+    let mut old = Vec::new();
+    for key in fenced {
+        let since = before.get(&key).copied().unwrap_or(now);
+        if now.saturating_sub(since) >= FORGET_AFTER {
+            old.push(ForgetNode {
+                node: key.0,
+                epoch: key.1,
+            });
+            fenced_since.insert(key, now);
+        } else {
+            fenced_since.insert(key, since);
+        }
+    }
+    old
+}

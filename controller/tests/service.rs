@@ -1,0 +1,603 @@
+//! The controller over its gRPC interface, on the embedded store.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use highwater_controller::cluster::sessions::Patience;
+use highwater_controller::service::{Controller, ControllerConfig, StopReason};
+use highwater_controller::store::{
+    CommitError, EmbeddedStore, Leadership, Loaded, MetadataStore, StoreError, Transaction, Watch,
+};
+use highwater_node::clock::Clock;
+use highwater_node::config::SessionConfig;
+use highwater_node::shutdown::Shutdown;
+use highwater_node::transport::{Dialer, Listener, MemoryNetwork};
+use highwater_proto::config::StaticValues;
+use highwater_proto::grpc;
+use highwater_proto::grpc::controller_client::ControllerClient;
+use highwater_proto::grpc::session_request::{Heartbeat, Leave, Register, Request as Said, Unfence};
+use highwater_proto::grpc::session_response::Response as Answer;
+use highwater_proto::metadata::convert::{Received, UpdateAssembler};
+use highwater_proto::metadata::{MetadataImage, NodeRegistration, NodeRole, NodeState};
+use highwater_proto::types::{NodeId, PartitionIndex, Revision};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::transport::Channel;
+use tonic::{Code, Streaming};
+use uuid::Uuid;
+
+const WAIT: Duration = Duration::from_secs(20);
+
+fn config() -> ControllerConfig {
+    let session = SessionConfig {
+        reconnect_grace: Duration::from_millis(300),
+        timeout: Duration::from_secs(10),
+    };
+    let mut config = ControllerConfig::new("test", StaticValues::default(), session).unwrap();
+    assert_eq!(
+        config.patience,
+        Patience {
+            silence: session.timeout,
+            reconnect: session.reconnect_grace
+        }
+    );
+    config.leave_timeout = Duration::from_millis(200);
+    config
+}
+
+/// A controller on a store, reached in memory.
+struct Running {
+    controller: Controller,
+    memory: MemoryNetwork,
+    shutdown: Shutdown,
+}
+
+impl Running {
+    async fn start(store: Arc<dyn MetadataStore>) -> Self {
+        Self::start_with(store, config()).await
+    }
+
+    async fn start_with(store: Arc<dyn MetadataStore>, config: ControllerConfig) -> Self {
+        let memory = MemoryNetwork::new();
+        let shutdown = Shutdown::new(Duration::from_millis(200));
+        let controller = Controller::start(store, config, Clock::system(), shutdown.clone())
+            .await
+            .unwrap();
+        controller.serve(memory.listen("controller", 9190).unwrap());
+        Self {
+            controller,
+            memory,
+            shutdown,
+        }
+    }
+
+    async fn on_folder(folder: &Path) -> Self {
+        Self::start(Arc::new(EmbeddedStore::open(folder).unwrap())).await
+    }
+
+    fn client(&self) -> ControllerClient<Channel> {
+        ControllerClient::new(Dialer::new(self.memory.clone()).channel("controller", 9190))
+    }
+
+    async fn image_where(&self, what: &str, holds: impl Fn(&MetadataImage) -> bool) -> Arc<MetadataImage> {
+        let mut images = self.controller.images();
+        let found = tokio::time::timeout(WAIT, images.wait_for(|image| holds(image))).await;
+        Arc::clone(&found.unwrap_or_else(|_| panic!("no image in which {what}")).unwrap())
+    }
+
+    async fn stop(self) {
+        self.shutdown.trigger();
+        self.shutdown.finished().await.unwrap();
+    }
+}
+
+/// A node as the controller sees it.
+struct Node {
+    say: mpsc::Sender<grpc::SessionRequest>,
+    answers: Streaming<grpc::SessionResponse>,
+}
+
+impl Node {
+    async fn connect(mut client: ControllerClient<Channel>, register: Register) -> Self {
+        let (say, said) = mpsc::channel(16);
+        say.send(grpc::SessionRequest {
+            request: Some(Said::Register(register)),
+        })
+        .await
+        .unwrap();
+        let answers = client.session(ReceiverStream::new(said)).await.unwrap().into_inner();
+        Self { say, answers }
+    }
+
+    async fn say(&mut self, said: Said) -> Answer {
+        self.say
+            .send(grpc::SessionRequest { request: Some(said) })
+            .await
+            .unwrap();
+        self.answer().await.unwrap()
+    }
+
+    async fn answer(&mut self) -> Result<Answer, tonic::Status> {
+        let message = tokio::time::timeout(WAIT, self.answers.message())
+            .await
+            .expect("an answer in time")?;
+        Ok(message.expect("the stream goes on").response.unwrap())
+    }
+
+    async fn registered(&mut self) -> grpc::session_response::Registered {
+        match self.answer().await.unwrap() {
+            Answer::Registered(registered) => registered,
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+fn register(id: Option<i32>, incarnation: u128, directory: u128) -> Register {
+    let registration = NodeRegistration {
+        role: NodeRole::Broker,
+        incarnation: Uuid::from_u128(incarnation),
+        directory_id: Uuid::from_u128(directory),
+        endpoints: Vec::new(),
+        rack: None,
+        api_ranges: Vec::new(),
+    };
+    Register {
+        node_id: id,
+        cluster_id: String::new(),
+        registration: Some((&registration).into()),
+        clean_shutdown: true,
+        write_caching: false,
+    }
+}
+
+/// A live broker.
+async fn broker(running: &Running, id: i32, incarnation: u128) -> (Node, i64) {
+    let mut node = Node::connect(running.client(), register(Some(id), incarnation, 1_000 + id as u128)).await;
+    let epoch = node.registered().await.epoch;
+    match node.say(Said::Unfence(Unfence::default())).await {
+        Answer::Unfenced(unfenced) => assert!(unfenced.revision > epoch),
+        other => panic!("{other:?}"),
+    }
+    (node, epoch)
+}
+
+async fn create(client: &mut ControllerClient<Channel>, name: &str, partitions: i32) -> (i32, i64) {
+    let topic = grpc::create_topics_request::CreatableTopic {
+        name: name.into(),
+        partitions,
+        replication_factor: -1,
+        ..Default::default()
+    };
+    let request = grpc::CreateTopicsRequest {
+        topics: vec![topic],
+        validate_only: false,
+    };
+    let response = client.create_topics(request).await.unwrap().into_inner();
+    (response.results[0].outcome.as_ref().unwrap().code, response.revision)
+}
+
+fn leader(image: &MetadataImage, name: &str) -> (Option<NodeId>, i32) {
+    let partition = image.topic(name).unwrap().partition(PartitionIndex(0)).unwrap();
+    (partition.leader, partition.leader_epoch.get())
+}
+
+#[tokio::test]
+async fn a_broker_registers_serves_and_leaves() {
+    let folder = tempfile::tempdir().unwrap();
+    let running = Running::on_folder(folder.path()).await;
+    assert_eq!(running.controller.image().cluster.cluster_id.len(), 22);
+    let (mut node, epoch) = broker(&running, 3, 1).await;
+    assert!(matches!(
+        node.say(Said::Heartbeat(Heartbeat::default())).await,
+        Answer::Alive(_)
+    ));
+
+    let mut client = running.client();
+    assert_eq!(create(&mut client, "a", 4).await.0, 0);
+    let (code, revision) = create(&mut client, "a", 4).await;
+    assert_eq!(code, 36, "without an id of the caller it is another topic");
+    let image = running.controller.image();
+    assert_eq!(
+        (image.revision.get(), leader(&image, "a").0),
+        (revision, Some(NodeId(3)))
+    );
+    let ids = grpc::AllocateProducerIdsRequest {
+        broker_id: 3,
+        broker_epoch: epoch,
+    };
+    let blocks = [
+        client.allocate_producer_ids(ids).await.unwrap(),
+        client.allocate_producer_ids(ids).await.unwrap(),
+    ];
+    assert_eq!(
+        blocks.map(|block| (block.get_ref().first, block.get_ref().count)),
+        [(0, 1000), (1000, 1000)]
+    );
+    let stale = grpc::AllocateProducerIdsRequest {
+        broker_id: 3,
+        broker_epoch: epoch - 1,
+    };
+    assert_eq!(
+        client
+            .allocate_producer_ids(stale)
+            .await
+            .unwrap()
+            .into_inner()
+            .outcome
+            .unwrap()
+            .code,
+        77
+    );
+
+    match node.say(Said::Leave(Leave {})).await {
+        Answer::MayLeave(may_leave) => assert_eq!(may_leave.revision, running.controller.image().revision.get()),
+        other => panic!("{other:?}"),
+    }
+    let image = running.controller.image();
+    assert_eq!(image.node(NodeId(3)).unwrap().state, NodeState::Fenced);
+    assert_eq!(leader(&image, "a").0, None);
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_restart_finds_everything_again_and_bumps_leader_epochs() {
+    let folder = tempfile::tempdir().unwrap();
+    let killed = tempfile::tempdir().unwrap();
+    let running = Running::on_folder(folder.path()).await;
+    let (_node, epoch) = broker(&running, 1, 1).await;
+    let (_, revision) = create(&mut running.client(), "a", 3).await;
+    let before = running.controller.image();
+    // What a killed process leaves: the file as it is, nothing closed, nobody fenced.
+    std::fs::copy(folder.path().join("metadata.redb"), killed.path().join("metadata.redb")).unwrap();
+    running.stop().await;
+
+    let running = Running::on_folder(killed.path()).await;
+    let image = running.controller.image();
+    assert!(
+        image.revision.get() > revision,
+        "the election of the new controller is a revision"
+    );
+    assert_eq!(image.cluster, before.cluster);
+    assert_eq!(image.topic("a"), before.topic("a"), "epochs included");
+    assert_eq!(image.node(NodeId(1)).unwrap().epoch.get(), epoch);
+    assert_eq!(image.next_producer_id, before.next_producer_id);
+
+    let (_node, later) = broker(&running, 1, 2).await;
+    assert!(later > epoch);
+    let image = running.controller.image();
+    assert_eq!(leader(&image, "a").0, Some(NodeId(1)));
+    assert!(leader(&image, "a").1 > leader(&before, "a").1);
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_broken_session_is_fenced_at_once_in_memory_and_after_the_grace_over_tcp() {
+    let folder = tempfile::tempdir().unwrap();
+    let running = Running::on_folder(folder.path()).await;
+    let listener = Listener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.port();
+    running.controller.serve(listener);
+    let (local, _) = broker(&running, 1, 1).await;
+    let channel = Dialer::tcp().channel("127.0.0.1", port);
+    let mut remote = Node::connect(ControllerClient::new(channel), register(Some(2), 2, 2)).await;
+    remote.registered().await;
+    remote.say(Said::Unfence(Unfence::default())).await;
+    let state = |image: &MetadataImage, id| image.node(NodeId(id)).unwrap().state;
+
+    let started = std::time::Instant::now();
+    drop(remote);
+    drop(local);
+    running
+        .image_where("the local broker is fenced", |image| {
+            state(image, 1) == NodeState::Fenced
+        })
+        .await;
+    assert_eq!(
+        state(&running.controller.image(), 2),
+        NodeState::Active,
+        "within its grace"
+    );
+    running
+        .image_where("the remote broker is fenced", |image| {
+            state(image, 2) == NodeState::Fenced
+        })
+        .await;
+    assert!(started.elapsed() >= Duration::from_millis(300));
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn silence_on_a_stream_that_stands_is_fenced_and_the_stream_is_closed() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut config = config();
+    config.patience.silence = Duration::from_millis(600);
+    let store = Arc::new(EmbeddedStore::open(folder.path()).unwrap());
+    let running = Running::start_with(store, config).await;
+    let (mut node, _) = broker(&running, 1, 1).await;
+    let status = node.answer().await.unwrap_err();
+    assert_eq!(status.code(), Code::Unavailable, "{status}");
+    assert!(status.message().contains("silence"), "{status}");
+    assert_eq!(
+        running.controller.image().node(NodeId(1)).unwrap().state,
+        NodeState::Fenced
+    );
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_live_session_blocks_another_process_of_the_same_node() {
+    let folder = tempfile::tempdir().unwrap();
+    let running = Running::on_folder(folder.path()).await;
+    let (node, epoch) = broker(&running, 1, 1).await;
+    for id in [Some(1), None] {
+        let mut other = Node::connect(running.client(), register(id, 2, 1_001)).await;
+        let status = other.answer().await.unwrap_err();
+        assert_eq!(status.code(), Code::Unavailable, "to be tried again: {status}");
+    }
+    // The same process start may come back on another stream, and is the same registration.
+    let mut again = Node::connect(running.client(), register(Some(1), 1, 1_001)).await;
+    assert_eq!(again.registered().await.epoch, epoch);
+    drop((node, again));
+    running
+        .image_where("it is fenced", |image| {
+            image.node(NodeId(1)).unwrap().state == NodeState::Fenced
+        })
+        .await;
+    let mut other = Node::connect(running.client(), register(Some(1), 2, 1_001)).await;
+    assert!(other.registered().await.epoch > epoch);
+    // The first process start is over for good.
+    let mut superseded = Node::connect(running.client(), register(Some(1), 1, 1_001)).await;
+    match superseded.answer().await.unwrap() {
+        Answer::Refused(refused) => assert!(refused.reason.contains("taken its place"), "{refused:?}"),
+        other => panic!("{other:?}"),
+    }
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn foreign_directories_and_sessions_without_a_registration_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let running = Running::on_folder(folder.path()).await;
+    let foreign = Register {
+        cluster_id: "other".into(),
+        ..register(Some(1), 1, 1)
+    };
+    let mut node = Node::connect(running.client(), foreign).await;
+    match node.answer().await.unwrap() {
+        Answer::Refused(refused) => assert!(refused.reason.contains("belongs to cluster other"), "{refused:?}"),
+        other => panic!("{other:?}"),
+    }
+    let nothing = Register {
+        registration: None,
+        ..register(Some(1), 1, 1)
+    };
+    let mut node = Node::connect(running.client(), nothing).await;
+    assert_eq!(node.answer().await.unwrap_err().code(), Code::InvalidArgument);
+    let mut client = running.client();
+    let short = grpc::delete_topics_request::Target {
+        name: None,
+        topic_id: Bytes::from_static(b"short"),
+    };
+    let status = client
+        .delete_topics(grpc::DeleteTopicsRequest { targets: vec![short] })
+        .await
+        .unwrap_err();
+    assert_eq!(status.code(), Code::InvalidArgument);
+    running.stop().await;
+}
+
+/// A watcher that keeps an image, as nodes do.
+struct Watcher {
+    stream: Streaming<grpc::MetadataUpdate>,
+    assembler: UpdateAssembler,
+    image: MetadataImage,
+    snapshots: usize,
+}
+
+impl Watcher {
+    async fn open(mut client: ControllerClient<Channel>, image: MetadataImage) -> Result<Self, tonic::Status> {
+        let request = grpc::WatchMetadataRequest {
+            node_id: 1,
+            cluster_id: image.cluster.cluster_id.clone(),
+            generation: image.cluster.generation,
+            from_revision: image.revision.get(),
+        };
+        let stream = client.watch_metadata(request).await?.into_inner();
+        Ok(Self {
+            stream,
+            assembler: UpdateAssembler::default(),
+            image,
+            snapshots: 0,
+        })
+    }
+
+    async fn reach(&mut self, revision: Revision) {
+        while self.image.revision < revision {
+            let message = tokio::time::timeout(WAIT, self.stream.message())
+                .await
+                .unwrap()
+                .unwrap()
+                .unwrap();
+            match self.assembler.push(message).unwrap() {
+                Some(Received::Update(update)) => self.image = self.image.apply(&update),
+                Some(Received::Snapshot(snapshot)) => {
+                    self.image = self.image.apply_snapshot(&snapshot).unwrap();
+                    self.snapshots += 1;
+                }
+                None => {}
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn watchers_see_every_image_and_resume_where_they_were() {
+    let folder = tempfile::tempdir().unwrap();
+    let running = Running::on_folder(folder.path()).await;
+    let mut early = Watcher::open(running.client(), MetadataImage::default()).await.unwrap();
+    early.reach(running.controller.image().revision).await;
+    let _broker = broker(&running, 1, 1).await;
+    let mut client = running.client();
+    create(&mut client, "wide", 300).await;
+    let now = running.controller.image();
+    early.reach(now.revision).await;
+    assert_eq!((&early.image, early.snapshots), (&*now, 1), "a snapshot, then updates");
+
+    let mut resumed = Watcher::open(running.client(), early.image.clone()).await.unwrap();
+    create(&mut client, "b", 1).await;
+    let now = running.controller.image();
+    resumed.reach(now.revision).await;
+    assert_eq!(
+        (&resumed.image, resumed.snapshots),
+        (&*now, 0),
+        "no snapshot for who can go on"
+    );
+
+    let mut ahead = (*now).clone();
+    ahead.revision = Revision(now.revision.get() + 1);
+    assert_eq!(
+        Watcher::open(running.client(), ahead).await.err().unwrap().code(),
+        Code::Unavailable
+    );
+    let mut foreign = (*now).clone();
+    foreign.cluster.cluster_id = "other".into();
+    assert_eq!(
+        Watcher::open(running.client(), foreign).await.err().unwrap().code(),
+        Code::FailedPrecondition
+    );
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_slow_watcher_gets_a_fresh_snapshot() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Arc::new(EmbeddedStore::open(folder.path()).unwrap());
+    let running = Running::start_with(
+        store,
+        ControllerConfig {
+            watch_history: 4,
+            ..config()
+        },
+    )
+    .await;
+    let listener = Listener::bind("127.0.0.1:0").await.unwrap();
+    let uri = format!("http://127.0.0.1:{}", listener.port());
+    running.controller.serve(listener);
+    let _broker = broker(&running, 1, 1).await;
+    // A window so small that a few updates fill it while nobody reads.
+    let endpoint = tonic::transport::Endpoint::from_shared(uri)
+        .unwrap()
+        .initial_stream_window_size(1_024);
+    let slow_client = ControllerClient::new(endpoint.connect().await.unwrap());
+    let start = (*running.controller.image()).clone();
+    let mut slow = Watcher::open(slow_client, start).await.unwrap();
+    let mut client = running.client();
+    for n in 0..40 {
+        create(&mut client, &format!("topic-{n}"), 100).await;
+    }
+    let now = running.controller.image();
+    slow.reach(now.revision).await;
+    assert_eq!(slow.image, *now);
+    assert!(slow.snapshots >= 1);
+    running.stop().await;
+}
+
+/// A store whose next commit happens but is not known to have happened, or does not reach the store.
+struct Flaky {
+    store: EmbeddedStore,
+    forget_outcome: AtomicBool,
+    unreachable: AtomicBool,
+}
+
+#[tonic::async_trait]
+impl MetadataStore for Flaky {
+    async fn load(&self) -> Result<Loaded, StoreError> {
+        self.store.load().await
+    }
+
+    async fn commit(&self, leadership: &Leadership, transaction: Transaction) -> Result<Revision, CommitError> {
+        if self.unreachable.swap(false, Ordering::SeqCst) {
+            return Err(CommitError::Unavailable("no route".into()));
+        }
+        let revision = self.store.commit(leadership, transaction).await?;
+        if self.forget_outcome.swap(false, Ordering::SeqCst) {
+            return Err(CommitError::Unknown("the connection broke".into()));
+        }
+        Ok(revision)
+    }
+
+    async fn watch(&self, after: Revision) -> Result<Watch, StoreError> {
+        self.store.watch(after).await
+    }
+
+    async fn campaign(&self, candidate: &str) -> Result<Leadership, StoreError> {
+        self.store.campaign(candidate).await
+    }
+}
+
+#[tokio::test]
+async fn an_unknown_outcome_is_read_back_before_anything_else_is_decided() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = EmbeddedStore::open(folder.path()).unwrap();
+    let store = Arc::new(Flaky {
+        store,
+        forget_outcome: false.into(),
+        unreachable: false.into(),
+    });
+    let running = Running::start(Arc::clone(&store) as Arc<dyn MetadataStore>).await;
+    let _broker = broker(&running, 1, 1).await;
+    let mut watcher = Watcher::open(running.client(), (*running.controller.image()).clone())
+        .await
+        .unwrap();
+    let mut client = running.client();
+    let topic = grpc::create_topics_request::CreatableTopic {
+        name: "a".into(),
+        partitions: 200,
+        replication_factor: 1,
+        topic_id: Bytes::copy_from_slice(Uuid::from_u128(7).as_bytes()),
+        ..Default::default()
+    };
+    let request = grpc::CreateTopicsRequest {
+        topics: vec![topic],
+        validate_only: false,
+    };
+
+    store.unreachable.store(true, Ordering::SeqCst);
+    assert_eq!(
+        client.create_topics(request.clone()).await.unwrap_err().code(),
+        Code::Unavailable
+    );
+    store.forget_outcome.store(true, Ordering::SeqCst);
+    assert_eq!(
+        client.create_topics(request.clone()).await.unwrap_err().code(),
+        Code::Aborted
+    );
+    // The first step happened; what it left is swept, and the same request succeeds as if it were the first.
+    let answer = client.create_topics(request).await.unwrap().into_inner();
+    assert_eq!(answer.results[0].outcome.as_ref().unwrap().code, 0);
+    let now = running.controller.image();
+    assert_eq!(now.topic("a").unwrap().partitions.len(), 200);
+    assert_eq!(now.orphan_partitions().count(), 0);
+    watcher.reach(now.revision).await;
+    assert_eq!(watcher.image, *now, "watchers follow through a reload");
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_controller_that_lost_the_leadership_stops_deciding() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = EmbeddedStore::open(folder.path()).unwrap();
+    let running = Running::start(Arc::new(store.clone())).await;
+    let (mut node, _) = broker(&running, 1, 1).await;
+    running.shutdown.trigger();
+    let reason = tokio::time::timeout(WAIT, running.controller.stopped()).await.unwrap();
+    assert!(matches!(*reason, StopReason::Asked), "{reason}");
+    assert!(node.answer().await.is_err(), "sessions end with their controller");
+    // The leadership is free again, as is everything that was committed.
+    let next = Running::start(Arc::new(store)).await;
+    assert!(next.controller.image().node(NodeId(1)).is_some());
+    next.stop().await;
+}

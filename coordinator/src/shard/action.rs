@@ -121,6 +121,7 @@ impl Failure {
             ErrorCode::MessageTooLarge | ErrorCode::RecordListTooLarge | ErrorCode::InvalidFetchSize => {
                 ErrorCode::UnknownServerError
             }
+            ErrorCode::NetworkException => ErrorCode::CoordinatorLoadInProgress,
             _ => ErrorCode::NotCoordinator,
         }
     }

@@ -9,14 +9,14 @@
 
 mod action;
 mod load;
+mod machine;
 mod replies;
-mod shard;
 mod take_over;
 mod write_behind;
 
 pub use action::{Action, Assignment, Chunk, Failure, Opened, Outcome};
 pub use load::LoadError;
-pub use shard::{Shard, ShardConfig, ShardState};
+pub use machine::{Shard, ShardConfig, ShardState};
 
 #[cfg(test)]
 mod simulation;

@@ -13,7 +13,7 @@ use highwater_proto::kafka::ErrorCode;
 use highwater_proto::types::Offset;
 
 use super::action::{Action, Failure};
-use super::shard::Shard;
+use super::machine::Shard;
 use super::take_over::Phase;
 use crate::group::{Now, Reply, Token};
 

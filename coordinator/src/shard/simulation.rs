@@ -352,40 +352,10 @@ impl World {
                 leader_epoch,
                 offset,
             } => Answer::Read(attempt, self.read_log(leader_epoch, offset)),
-            Action::Append {
-                attempt,
-                coordinator_epoch,
-                leader_epoch,
-                expected_end,
-                batches,
-            } => {
-                let allowed = self.check(coordinator_epoch, leader_epoch).and_then(|()| {
-                    let expected = expected_end.get() == self.leader.end() || self.mutant == Mutant::NoExpectedEnd;
-                    if expected {
-                        Ok(())
-                    } else {
-                        Err(ErrorCode::OutOfOrderSequenceNumber)
-                    }
-                });
-                match allowed {
-                    Ok(()) => {
-                        let end = self.leader.append(&batches);
-                        // Without the check nobody knows the end that was expected either.
-                        let count = Batches::new(batches).map(|it| i64::from(it.unwrap().header.record_count));
-                        let told = expected_end.get() + count.sum::<i64>();
-                        if self.mutant == Mutant::AckBeforeCommit {
-                            Answer::Appended(attempt, Ok(Offset(told)))
-                        } else if self.mutant == Mutant::NoExpectedEnd {
-                            self.leader.committed = end;
-                            Answer::Appended(attempt, Ok(Offset(told)))
-                        } else {
-                            self.leader.waiting.push((call, end));
-                            return;
-                        }
-                    }
-                    Err(error) => Answer::Appended(attempt, Err(Failure::Refused(error))),
-                }
-            }
+            Action::Append { .. } => match self.append(call) {
+                Some(answer) => answer,
+                None => return,
+            },
             Action::Confirm {
                 attempt,
                 coordinator_epoch,
@@ -401,6 +371,44 @@ impl World {
             _ => return,
         };
         self.answers.push((owner, answer));
+    }
+
+    /// `None` if the answer comes with the high watermark.
+    fn append(&mut self, call: Call) -> Option<Answer> {
+        let Action::Append {
+            attempt,
+            coordinator_epoch,
+            leader_epoch,
+            expected_end,
+            batches,
+        } = call.action.clone()
+        else {
+            return None;
+        };
+        if let Err(error) = self.check(coordinator_epoch, leader_epoch) {
+            return Some(Answer::Appended(attempt, Err(Failure::Refused(error))));
+        }
+        if expected_end.get() != self.leader.end() && self.mutant != Mutant::NoExpectedEnd {
+            let refused = Failure::Refused(ErrorCode::OutOfOrderSequenceNumber);
+            return Some(Answer::Appended(attempt, Err(refused)));
+        }
+        let end = self.leader.append(&batches);
+        // Without the check the owner does not learn where the log really ends.
+        let count: i64 = Batches::new(batches)
+            .map(|it| i64::from(it.unwrap().header.record_count))
+            .sum();
+        let told = Answer::Appended(attempt, Ok(expected_end.plus(count)));
+        match self.mutant {
+            Mutant::AckBeforeCommit => Some(told),
+            Mutant::NoExpectedEnd => {
+                self.leader.committed = end;
+                Some(told)
+            }
+            _ => {
+                self.leader.waiting.push((call, end));
+                None
+            }
+        }
     }
 
     fn read_log(&mut self, leader_epoch: LeaderEpoch, offset: Offset) -> Result<Chunk, Failure> {

@@ -9,7 +9,7 @@ use highwater_proto::types::{LeaderEpoch, Offset};
 
 use super::action::{Action, Assignment, Chunk, Failure, Opened};
 use super::load;
-use super::shard::Shard;
+use super::machine::Shard;
 use crate::group::{Effects, Now};
 
 /// Pause before the first retry of a take-over; doubles up to the second.

@@ -9,7 +9,7 @@ use highwater_proto::record::BatchBuilder;
 use highwater_proto::types::{Offset, TimestampMs};
 
 use super::action::{Action, Failure};
-use super::shard::Shard;
+use super::machine::Shard;
 use super::take_over::Phase;
 use crate::group::{Now, Record};
 

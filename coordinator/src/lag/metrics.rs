@@ -1,0 +1,207 @@
+//! The figures as kafka_exporter shows them.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric as _};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::gauge::ConstGauge;
+
+use super::report::{GroupLag, Report};
+
+/// The last report, shown at each scrape.
+#[derive(Clone, Debug, Default)]
+pub(super) struct LagMetrics(Arc<Mutex<Arc<Report>>>);
+
+impl LagMetrics {
+    pub(super) fn publish(&self, report: Report) {
+        *self.0.lock() = Arc::new(report);
+    }
+}
+
+type Labels<'a> = [(&'a str, &'a str)];
+
+/// One family of gauges.
+fn family<'a>(
+    encoder: &mut DescriptorEncoder<'_>,
+    name: &str,
+    help: &str,
+    mut write: impl FnMut(&mut dyn FnMut(&Labels<'_>, f64) -> fmt::Result) -> fmt::Result + 'a,
+) -> fmt::Result {
+    let mut metrics = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+    write(&mut |labels, value| {
+        let encoder = metrics.encode_family(&labels)?;
+        ConstGauge::new(value).encode(encoder)
+    })
+}
+
+impl Collector for LagMetrics {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let report = Arc::clone(&self.0.lock());
+        groups(&mut encoder, &report)?;
+        sums(&mut encoder, &report)?;
+        topics(&mut encoder, &report)
+    }
+}
+
+fn groups(encoder: &mut DescriptorEncoder<'_>, report: &Report) -> fmt::Result {
+    family(
+        encoder,
+        "kafka_consumergroup_members",
+        "Amount of members in a consumer group",
+        |write| {
+            report
+                .members
+                .iter()
+                .try_for_each(|(group, members)| write(&[("consumergroup", group)], *members as f64))
+        },
+    )?;
+    let each = |value: fn(&GroupLag) -> Option<f64>| {
+        move |write: &mut dyn FnMut(&Labels<'_>, f64) -> fmt::Result| {
+            report.groups.iter().try_for_each(|lag| {
+                let partition = lag.partition.to_string();
+                let labels = [
+                    ("consumergroup", &*lag.group),
+                    ("topic", &*lag.topic),
+                    ("partition", &*partition),
+                ];
+                value(lag).map_or(Ok(()), |value| write(&labels, value))
+            })
+        }
+    };
+    let name = "kafka_consumergroup_current_offset";
+    let help = "Current offset of a consumer group at a topic and partition";
+    family(encoder, name, help, each(|lag| Some(lag.current_offset as f64)))?;
+    let help = "Records that a consumer group has not consumed yet at a topic and partition";
+    family(
+        encoder,
+        "kafka_consumergroup_lag",
+        help,
+        each(|lag| lag.lag.map(|lag| lag as f64)),
+    )?;
+    let help = "Age in seconds of the oldest record that a consumer group has not consumed yet";
+    family(
+        encoder,
+        "kafka_consumergroup_lag_seconds",
+        help,
+        each(|lag| lag.lag_seconds),
+    )
+}
+
+fn sums(encoder: &mut DescriptorEncoder<'_>, report: &Report) -> fmt::Result {
+    let sum = |value: fn(&GroupLag) -> Option<i64>| {
+        let mut sums: BTreeMap<(&str, &str), i64> = BTreeMap::new();
+        for lag in &report.groups {
+            if let Some(value) = value(lag) {
+                *sums.entry((&lag.group, &lag.topic)).or_default() += value;
+            }
+        }
+        move |write: &mut dyn FnMut(&Labels<'_>, f64) -> fmt::Result| {
+            sums.iter().try_for_each(|((group, topic), value)| {
+                write(&[("consumergroup", group), ("topic", topic)], *value as f64)
+            })
+        }
+    };
+    let help = "Current offset of a consumer group at a topic for all partitions";
+    family(
+        encoder,
+        "kafka_consumergroup_current_offset_sum",
+        help,
+        sum(|lag| Some(lag.current_offset)),
+    )?;
+    let help = "Records that a consumer group has not consumed yet at a topic for all partitions";
+    family(encoder, "kafka_consumergroup_lag_sum", help, sum(|lag| lag.lag))
+}
+
+fn topics(encoder: &mut DescriptorEncoder<'_>, report: &Report) -> fmt::Result {
+    family(
+        encoder,
+        "kafka_topic_partitions",
+        "Number of partitions of a topic",
+        |write| {
+            report
+                .partition_counts
+                .iter()
+                .try_for_each(|(topic, count)| write(&[("topic", topic)], *count as f64))
+        },
+    )?;
+    let each = |value: fn(&super::report::TopicEnds) -> i64| {
+        move |write: &mut dyn FnMut(&Labels<'_>, f64) -> fmt::Result| {
+            report.topics.iter().try_for_each(|ends| {
+                let partition = ends.partition.to_string();
+                write(&[("topic", &ends.topic), ("partition", &partition)], value(ends) as f64)
+            })
+        }
+    };
+    let help = "Current offset of a topic and partition";
+    family(
+        encoder,
+        "kafka_topic_partition_current_offset",
+        help,
+        each(|ends| ends.current),
+    )?;
+    let help = "Oldest offset of a topic and partition";
+    family(
+        encoder,
+        "kafka_topic_partition_oldest_offset",
+        help,
+        each(|ends| ends.oldest),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use highwater_node::clock::Clock;
+    use highwater_node::telemetry::Metrics;
+    use highwater_proto::types::TimestampMs;
+
+    use super::*;
+    use crate::lag::report::TopicEnds;
+
+    #[test]
+    fn names_and_labels_are_those_of_kafka_exporter() {
+        let lag = |partition, lag| GroupLag {
+            group: "g".into(),
+            topic: "t".into(),
+            partition,
+            current_offset: 10,
+            lag,
+            lag_seconds: lag.map(|_| 1.5),
+        };
+        let published = LagMetrics::default();
+        let metrics = Metrics::new(&Clock::manual(TimestampMs(0)).0);
+        metrics.register_collector(published.clone());
+        published.publish(Report {
+            members: vec![("g".into(), 3)],
+            groups: vec![lag(0, Some(5)), lag(1, None), lag(2, Some(7))],
+            topics: vec![TopicEnds {
+                topic: "t".into(),
+                partition: 0,
+                oldest: 2,
+                current: 15,
+            }],
+            partition_counts: [("t".into(), 3)].into(),
+        });
+        let text = metrics.encode().unwrap();
+        for line in [
+            r#"kafka_consumergroup_members{consumergroup="g"} 3"#,
+            r#"kafka_consumergroup_current_offset{consumergroup="g",topic="t",partition="1"} 10"#,
+            r#"kafka_consumergroup_lag{consumergroup="g",topic="t",partition="0"} 5"#,
+            r#"kafka_consumergroup_lag_seconds{consumergroup="g",topic="t",partition="2"} 1.5"#,
+            r#"kafka_consumergroup_lag_sum{consumergroup="g",topic="t"} 12"#,
+            r#"kafka_consumergroup_current_offset_sum{consumergroup="g",topic="t"} 30"#,
+            r#"kafka_topic_partitions{topic="t"} 3"#,
+            r#"kafka_topic_partition_current_offset{topic="t",partition="0"} 15"#,
+            r#"kafka_topic_partition_oldest_offset{topic="t",partition="0"} 2"#,
+        ] {
+            let found = text
+                .lines()
+                .any(|found| found.strip_suffix(".0").unwrap_or(found) == line);
+            assert!(found, "{line} is missing in\n{text}");
+        }
+        assert!(!text.contains(r#"kafka_consumergroup_lag{consumergroup="g",topic="t",partition="1"}"#));
+    }
+}

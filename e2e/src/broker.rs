@@ -41,6 +41,7 @@ pub struct Highwater {
     kafka_port: u16,
     http_port: u16,
     settings: Vec<(String, String)>,
+    flags: Vec<(String, String)>,
     environment: Vec<(String, String)>,
 }
 
@@ -57,6 +58,7 @@ impl Highwater {
             kafka_port,
             http_port,
             settings: Vec::new(),
+            flags: Vec::new(),
             environment: Vec::new(),
         }
     }
@@ -70,6 +72,24 @@ impl Highwater {
     /// With a variable in its environment.
     pub fn env(mut self, key: &str, value: &str) -> Self {
         self.environment.push((key.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// With a flag of the command line.
+    pub fn flag(mut self, name: &str, value: &str) -> Self {
+        self.flags.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// On this address.
+    ///
+    /// # Panics
+    /// When it has no port.
+    pub fn listen(mut self, address: &str) -> Self {
+        self.kafka_port = address
+            .rsplit_once(':')
+            .and_then(|(_, p)| p.parse().ok())
+            .expect("HOST:PORT");
         self
     }
 
@@ -97,6 +117,9 @@ impl Highwater {
             .args(["--data-dir".as_ref(), self.data.as_os_str()])
             .args(["--listen", &self.bootstrap()])
             .args(["--http", &format!("127.0.0.1:{}", self.http_port)]);
+        for (name, value) in &self.flags {
+            command.args([name, value]);
+        }
         for (key, value) in &self.settings {
             command.arg("--set").arg(format!("{key}={value}"));
         }
@@ -153,6 +176,22 @@ impl Highwater {
     /// The data folder.
     pub fn data_dir(&self) -> &Path {
         &self.data
+    }
+
+    /// The folder that holds a folder per partition.
+    ///
+    /// # Panics
+    /// When there is no partition with a segment yet.
+    pub fn log_dir(&self) -> PathBuf {
+        partition_parent(&self.data)
+    }
+
+    /// A connection of the raw client.
+    ///
+    /// # Panics
+    /// When nobody accepts it.
+    pub fn raw(&self) -> Raw {
+        Raw::connect(&self.bootstrap()).expect("the broker accepts connections")
     }
 
     /// A folder that lives as long as this value, beside the data folder.
@@ -343,7 +382,7 @@ impl Broker {
     /// For an external broker.
     pub fn log_dir(&self) -> PathBuf {
         match self {
-            Self::Highwater(h) => partition_parent(h.data_dir()),
+            Self::Highwater(h) => h.log_dir(),
             Self::Kafka(k) => k.dir.join("node-1/data"),
             Self::External(_) => panic!("the data folder of an external broker is not known"),
         }

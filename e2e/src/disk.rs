@@ -60,9 +60,38 @@ impl Disk {
         run("sync", &["-f", &self.path().to_string_lossy()]);
     }
 
-    /// Makes it read only.
+    /// Makes it read only. Nobody may have a file open for writing on it.
     pub fn read_only(&self) {
-        as_root("mount", &["-o", "remount,ro", &self.path().to_string_lossy()]);
+        self.remount("ro");
+    }
+
+    /// Makes it writable again.
+    pub fn read_write(&self) {
+        self.remount("rw");
+    }
+
+    fn remount(&self, how: &str) {
+        as_root(
+            "mount",
+            &["-o", &format!("remount,{how}"), &self.path().to_string_lossy()],
+        );
+    }
+
+    /// Makes it read only under a process that writes, as ext4 does by itself when it meets an error.
+    pub fn emergency_read_only(&self) {
+        self.remount("abort");
+    }
+
+    /// Mounts it anew after an emergency.
+    pub fn repair(&self) {
+        self.unmount();
+        // 1: errors were found and corrected.
+        let fsck = Command::new("e2fsck")
+            .args(["-p", "-f", &self.image()])
+            .status()
+            .expect("e2fsck starts");
+        assert!(fsck.code().is_some_and(|c| c <= 1), "e2fsck ended with {fsck}");
+        self.mount();
     }
 
     /// Takes the power away: what was not flushed is gone. Nobody may have a file open on it.

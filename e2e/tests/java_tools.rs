@@ -160,7 +160,7 @@ fn admin_client_works() {
         "source_of_default": "DEFAULT_CONFIG", "type_of_retention": "LONG", "documented": true,
         "set": "none", "segment_ms": "3600000", "set_bad": "InvalidConfigurationException",
         "set_unknown": "InvalidConfigurationException", "delete_config": "none", "segment_ms_after": "604800000",
-        "set_on_unknown_topic": "UnknownTopicOrPartitionException", "broker_id": "1",
+        "set_on_unknown_topic": "UnknownTopicOrPartitionException", "node_id_is_described": true,
         "earliest": 0, "latest": 10, "at_time_0": 0, "at_the_end_of_time": -1,
         "delete_records": "none", "earliest_after": 4, "delete_records_beyond": "OffsetOutOfRangeException",
         "commit_by_admin": "none", "committed": 3, "committed_metadata": "three", "group_listed": true,

@@ -112,7 +112,7 @@ final class AdminCases {
                 new ConfigResource(ConfigResource.Type.TOPIC, topic + "-none"), "segment.ms", "1000", AlterConfigOp.OpType.SET)));
         int broker = get(admin.describeCluster().controller()).id();
         ConfigResource b = new ConfigResource(ConfigResource.Type.BROKER, Integer.toString(broker));
-        seen.put("broker_id", entry(b, "node.id").value());
+        seen.put("node_id_is_described", entry(b, "node.id").value().equals(Integer.toString(broker)));
     }
 
     private KafkaFuture<Void> alter(ConfigResource r, String key, String value, AlterConfigOp.OpType op) {

@@ -1,0 +1,174 @@
+//! Disks that are full, turn read only or hold garbage: a clear error, nothing acknowledged lost, no wrong success, and
+//! what is not on them goes on.
+
+use highwater_e2e::broker::Highwater;
+use highwater_e2e::disk::{Disk, fill};
+use highwater_e2e::power_cut::{segment, segments};
+use highwater_e2e::raw::{Producer, batch};
+use std::os::unix::fs::FileExt;
+use std::time::{Duration, Instant};
+
+const STORAGE_ERROR: i16 = 56;
+/// Retriable, so that a client waits or asks again: the disk may be repaired.
+const RETRIABLE: [i16; 6] = [3, 5, 6, 7, 19, STORAGE_ERROR];
+
+/// Produces numbered records until one is refused; the values that were acknowledged, and the error code.
+fn produce_until_refused(highwater: &Highwater, topic: &str, size: usize, limit: usize) -> (Vec<String>, i16) {
+    let mut raw = highwater.raw();
+    let mut acknowledged = Vec::new();
+    for i in 0..limit {
+        let value = format!("{i:06} {}", "x".repeat(size));
+        let (code, _) = raw
+            .produce(topic, 0, batch(&[(None, &value)], Producer::NONE))
+            .expect("an answer");
+        if code != 0 {
+            return (acknowledged, code);
+        }
+        acknowledged.push(value);
+    }
+    panic!("{limit} records of {size} bytes were acknowledged");
+}
+
+fn values(highwater: &Highwater, topic: &str, partition: i32) -> Vec<String> {
+    let records = highwater.raw().records(topic, partition).expect("the partition");
+    records
+        .iter()
+        .map(|r| String::from_utf8(r.value.clone().unwrap_or_default().to_vec()).expect("text"))
+        .collect()
+}
+
+#[test]
+fn a_full_disk_refuses_and_loses_nothing() {
+    let disk = Disk::new(512);
+    let mut highwater = Highwater::new().data_in(&disk.path().join("data"));
+    highwater.start();
+    highwater.raw().create("full", 1, &[]).expect("create");
+    highwater.raw().create("other", 1, &[]).expect("create");
+    highwater
+        .raw()
+        .produce("other", 0, batch(&[(None, "before")], Producer::NONE))
+        .expect("an answer");
+    let filler = fill(&disk.path(), 8 << 20).expect("a filler");
+    let (acknowledged, code) = produce_until_refused(&highwater, "full", 64 << 10, 4000);
+    assert!(RETRIABLE.contains(&code), "a full disk is answered by {code}");
+    assert!(!acknowledged.is_empty(), "8 MiB were free");
+    assert_eq!(highwater.raw().brokers().expect("an answer"), 1, "it goes on serving");
+    assert!(highwater.exited().is_none());
+    let log = highwater.log().to_lowercase();
+    assert!(log.contains("no space left"), "the log says why:\n{log}");
+
+    highwater.kill9();
+    std::fs::remove_file(filler).expect("the filler");
+    highwater.start();
+    let found = values(&highwater, "full", 0);
+    assert_eq!(
+        found[..acknowledged.len()],
+        acknowledged,
+        "what was acknowledged is there, in order"
+    );
+    assert_eq!(values(&highwater, "other", 0), ["before"]);
+    let (code, _) = highwater
+        .raw()
+        .produce("full", 0, batch(&[(None, "after")], Producer::NONE))
+        .expect("an answer");
+    assert_eq!(code, 0, "with room again it takes records again");
+}
+
+#[test]
+fn a_disk_that_turns_read_only_refuses_and_loses_nothing() {
+    let disk = Disk::new(256);
+    let mut highwater = Highwater::new().data_in(&disk.path().join("data"));
+    highwater.start();
+    highwater.raw().create("t", 1, &[]).expect("create");
+    highwater
+        .raw()
+        .produce("t", 0, batch(&[(None, "kept")], Producer::NONE))
+        .expect("an answer");
+    // As a file system does that met an error: files that are open for writing do not keep it from going read only.
+    disk.emergency_read_only();
+    let (acknowledged, code) = produce_until_refused(&highwater, "t", 100, 100);
+    assert!(
+        acknowledged.is_empty(),
+        "nothing can be acknowledged that cannot be written"
+    );
+    assert!(RETRIABLE.contains(&code), "answered by {code}");
+    assert_eq!(highwater.raw().brokers().expect("an answer"), 1, "it goes on serving");
+    highwater.kill9();
+    disk.repair();
+    highwater.start();
+    assert_eq!(values(&highwater, "t", 0)[0], "kept");
+}
+
+#[test]
+fn a_corrupt_segment_takes_its_partition_offline_and_no_other() {
+    let mut highwater = Highwater::new();
+    highwater.start();
+    highwater.raw().create("t", 2, &[]).expect("create");
+    for i in 0..200 {
+        let value = format!("{i} {}", "x".repeat(500));
+        for partition in 0..2 {
+            let (code, _) = highwater
+                .raw()
+                .produce("t", partition, batch(&[(None, &value)], Producer::NONE))
+                .expect("an answer");
+            assert_eq!(code, 0);
+        }
+    }
+    // Until the flush point is written down, a damaged batch looks like one that was being written.
+    std::thread::sleep(Duration::from_millis(1500));
+    highwater.kill9();
+    let dir = highwater.log_dir().join("t-0");
+    let path = segment(&dir, segments(&dir)[0], "log");
+    let size = path.metadata().expect("the segment").len();
+    let file = std::fs::OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open(&path)
+        .expect("the segment");
+    let mut byte = [0];
+    file.read_exact_at(&mut byte, size / 2).expect("a byte");
+    file.write_all_at(&[byte[0] ^ 0xff], size / 2).expect("a byte");
+    drop(file);
+
+    highwater.start();
+    let mut raw = highwater.raw();
+    let (code, _) = raw
+        .produce("t", 0, batch(&[(None, "v")], Producer::NONE))
+        .expect("an answer");
+    assert_eq!(code, STORAGE_ERROR, "the damaged partition is offline");
+    let refused = raw.fetch("t", 0, 0).expect_err("an error").to_string();
+    assert!(refused.contains(&format!("error {STORAGE_ERROR}")), "{refused}");
+    assert_eq!(values(&highwater, "t", 1).len(), 200, "the other one is whole");
+    let (code, _) = raw
+        .produce("t", 1, batch(&[(None, "v")], Producer::NONE))
+        .expect("an answer");
+    assert_eq!(code, 0, "and takes records");
+    let log = highwater.log();
+    assert!(log.contains("t-0"), "the log names the partition:\n{log}");
+    let now = path.metadata().map_or(0, |m| m.len());
+    assert!(
+        now >= size,
+        "what is left of the damaged segment is kept for its repair: {now} of {size} bytes"
+    );
+}
+
+#[test]
+fn a_clean_stop_keeps_everything_and_needs_no_scan() {
+    let mut highwater = Highwater::new();
+    highwater.start();
+    highwater.raw().create("t", 1, &[]).expect("create");
+    for i in 0..50 {
+        highwater
+            .raw()
+            .produce("t", 0, batch(&[(None, &format!("{i}"))], Producer::NONE))
+            .expect("an answer");
+    }
+    let began = Instant::now();
+    assert!(highwater.terminate().success(), "SIGTERM is a clean stop");
+    assert!(began.elapsed() < Duration::from_secs(10), "and a quick one");
+    highwater.start();
+    assert_eq!(
+        values(&highwater, "t", 0),
+        (0..50).map(|i| i.to_string()).collect::<Vec<_>>()
+    );
+}

@@ -12,6 +12,7 @@ pub mod config;
 mod coordinator;
 pub mod group;
 mod lag;
+pub mod process;
 mod runtime;
 pub mod service;
 pub mod shard;

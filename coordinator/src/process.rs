@@ -1,0 +1,147 @@
+//! A coordinator as a process runs it: register, take shards over, serve; and the way back.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use highwater_node::clock::Clock;
+use highwater_node::config::NodeConfig;
+use highwater_node::http::HealthCheck;
+use highwater_node::session::{ControllerLink, LinkError, LinkOptions, NodeStatus, Recovery, Registration};
+use highwater_node::shutdown::Shutdown;
+use highwater_node::telemetry::Metrics;
+use highwater_node::transport::{Dialer, Listener};
+use highwater_proto::metadata::{Endpoint, NodeRegistration, NodeRole};
+use highwater_proto::types::NodeId;
+use tokio::sync::mpsc;
+use uuid::Uuid;
+
+use crate::api;
+use crate::config::CoordinatorConfig;
+use crate::coordinator::{Coordinator, CoordinatorContext};
+
+/// Announced hand-overs that wait to be carried out.
+const RELEASES: usize = 64;
+/// How long the controller may take to let the coordinator in; it goes on trying.
+const UNFENCE_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long the controller may take to move the shards away; the coordinator stops all the same.
+const LEAVE_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// What a coordinator process is given.
+pub struct ProcessParts<'a> {
+    /// Its configuration.
+    pub config: &'a NodeConfig,
+    /// The cluster that it belongs to; empty = any.
+    pub cluster_id: String,
+    /// Hosts and ports of the controllers.
+    pub controllers: Vec<(String, u16)>,
+    /// Reaches controllers and brokers.
+    pub dialer: Dialer,
+    /// Where brokers reach it.
+    pub grpc: Listener,
+    /// The time.
+    pub clock: Clock,
+    /// The wish to stop.
+    pub shutdown: Shutdown,
+    /// Where its figures go.
+    pub metrics: Metrics,
+    /// Says whether it serves.
+    pub health: HealthCheck,
+}
+
+/// A running coordinator.
+pub struct CoordinatorProcess {
+    link: ControllerLink,
+    shutdown: Shutdown,
+}
+
+impl CoordinatorProcess {
+    /// Registers, serves brokers, and takes over the shards that the controller gives it.
+    ///
+    /// # Errors
+    /// When the controller does not take it in.
+    pub async fn start(parts: ProcessParts<'_>) -> Result<Self, LinkError> {
+        let ProcessParts { config, dialer, grpc, clock, shutdown, metrics, health, .. } = parts;
+        health.not_ready("registering with the controller");
+        let (announce, releases) = mpsc::channel(RELEASES);
+        let options = LinkOptions {
+            controllers: parts.controllers,
+            dialer: dialer.clone(),
+            session: config.session,
+            status: Arc::new(NodeStatus::default),
+            releases: Some(announce),
+        };
+        let link = ControllerLink::connect(options, registration(parts.cluster_id, &grpc), &shutdown.token()).await?;
+        let coordinator = Coordinator::start(
+            settings(link.identity()?.node_id, config),
+            CoordinatorContext {
+                images: link.images(),
+                dialer,
+                clock,
+                metrics,
+                shutdown: shutdown.clone(),
+                releases: Some(releases),
+            },
+        );
+        let stop = shutdown.clone();
+        shutdown.spawn(async move {
+            if let Err(error) = coordinator.serve(grpc).await {
+                tracing::error!(%error, "the coordinator's server failed; the process stops");
+                stop.trigger();
+            }
+        });
+        link.unfence(Recovery::default(), UNFENCE_TIMEOUT).await?;
+        health.ready();
+        Ok(Self { link, shutdown })
+    }
+
+    /// Completes when the controller wants nothing more to do with this process.
+    pub async fn failed(&self) -> LinkError {
+        self.link.failed().await
+    }
+
+    /// Hands its shards over and ends.
+    pub async fn stop(self) {
+        if let Err(error) = self.link.leave(LEAVE_TIMEOUT).await {
+            tracing::warn!(%error, "the controller did not take the shards back in time");
+        }
+        self.shutdown.trigger();
+        if let Err(error) = self.shutdown.finished().await {
+            tracing::warn!(%error, "some requests were cut off");
+        }
+        self.link.close();
+    }
+}
+
+
+fn registration(cluster_id: String, grpc: &Listener) -> Registration {
+    Registration {
+        node_id: None,
+        cluster_id,
+        node: NodeRegistration {
+            role: NodeRole::Coordinator,
+            incarnation: Uuid::new_v4(),
+            directory_id: Uuid::nil(),
+            endpoints: vec![Endpoint { name: "GRPC".to_owned(), host: grpc.host().to_owned(), port: grpc.port() }],
+            rack: None,
+            api_ranges: api::api_ranges(),
+        },
+        // It keeps nothing on disk.
+        clean_shutdown: true,
+        write_caching: false,
+    }
+}
+
+fn settings(node_id: NodeId, config: &NodeConfig) -> CoordinatorConfig {
+    let (groups, offsets) = (&config.broker.groups, &config.broker.offsets);
+    let mut settings = CoordinatorConfig::new(node_id);
+    settings.shard.commit_timeout = offsets.commit_timeout;
+    let group = &mut settings.shard.group;
+    group.initial_rebalance_delay = groups.initial_rebalance_delay;
+    group.min_session_timeout = groups.min_session_timeout;
+    group.max_session_timeout = groups.max_session_timeout;
+    group.max_size = groups.max_size;
+    group.offset_metadata_max = offsets.metadata_max_bytes;
+    group.offsets_retention = offsets.retention;
+    group.offsets_retention_check_interval = offsets.retention_check_interval;
+    settings
+}

@@ -14,6 +14,7 @@ use highwater_controller::store::{
 use highwater_node::clock::Clock;
 use highwater_node::config::SessionConfig;
 use highwater_node::shutdown::Shutdown;
+use highwater_node::telemetry::Metrics;
 use highwater_node::transport::{Dialer, Listener, MemoryNetwork};
 use highwater_proto::config::StaticValues;
 use highwater_proto::grpc;
@@ -270,6 +271,58 @@ async fn a_restart_finds_everything_again_and_bumps_leader_epochs() {
     let image = running.controller.image();
     assert_eq!(leader(&image, "a").0, Some(NodeId(1)));
     assert!(leader(&image, "a").1 > leader(&before, "a").1);
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_process_that_is_the_whole_cluster_waits_for_nobody_it_remembers() {
+    let folder = tempfile::tempdir().unwrap();
+    let killed = tempfile::tempdir().unwrap();
+    let running = Running::on_folder(folder.path()).await;
+    let _broker = broker(&running, 1, 1).await;
+    std::fs::copy(folder.path().join("metadata.redb"), killed.path().join("metadata.redb")).unwrap();
+    let store = Arc::new(EmbeddedStore::open(killed.path()).unwrap());
+    let restarted = Running::start_with(
+        store,
+        ControllerConfig {
+            sole_process: true,
+            ..config()
+        },
+    )
+    .await;
+    let started = std::time::Instant::now();
+    restarted
+        .image_where("it is fenced", |image| {
+            image.node(NodeId(1)).unwrap().state == NodeState::Fenced
+        })
+        .await;
+    assert!(started.elapsed() < Duration::from_secs(2), "not the full timeout");
+    running.stop().await;
+    restarted.stop().await;
+}
+
+#[tokio::test]
+async fn metrics_have_the_names_of_kafkas_controller() {
+    let folder = tempfile::tempdir().unwrap();
+    let running = Running::on_folder(folder.path()).await;
+    let (node, _) = broker(&running, 1, 1).await;
+    create(&mut running.client(), "a", 3).await;
+    drop(node);
+    running
+        .image_where("nobody leads", |image| leader(image, "a").0.is_none())
+        .await;
+    let metrics = Metrics::new(&Clock::system());
+    running.controller.register_metrics(&metrics);
+    let text = metrics.encode().unwrap();
+    for line in [
+        "kafka_controller_kafkacontroller_activecontrollercount 1.0",
+        "kafka_controller_kafkacontroller_fencedbrokercount 1.0",
+        "kafka_controller_kafkacontroller_globalpartitioncount 3.0",
+        "kafka_controller_kafkacontroller_offlinepartitionscount 3.0",
+        "kafka_controller_controllerstats_uncleanleaderelections_total 0",
+    ] {
+        assert!(text.contains(&format!("\n{line}\n")), "{line}\n{text}");
+    }
     running.stop().await;
 }
 

@@ -69,12 +69,15 @@ impl Sessions {
         }
     }
 
-    /// A node of the image when this controller became active: it gets a full timeout to come.
-    pub fn expect(&mut self, node: NodeId, epoch: BrokerEpoch, now: Duration) {
-        let tie = Tie::Broken {
-            since: now,
-            grace: self.patience.silence,
+    /// A node of the image when this controller became active: it gets a full timeout to come, unless it ended with
+    /// this controller's own process.
+    pub fn expect(&mut self, node: NodeId, epoch: BrokerEpoch, same_process: bool, now: Duration) {
+        let grace = if same_process {
+            Duration::ZERO
+        } else {
+            self.patience.silence
         };
+        let tie = Tie::Broken { since: now, grace };
         self.nodes.insert(
             node,
             Session {
@@ -308,7 +311,7 @@ mod tests {
     fn a_new_active_controller_gives_a_full_timeout_and_reports_once() {
         let mut sessions = Sessions::new(PATIENCE);
         let (id, epoch, _) = node(1);
-        sessions.expect(id, epoch, ms(0));
+        sessions.expect(id, epoch, false, ms(0));
         assert_eq!(run(&mut sessions, 0, 8_000, &[]), [(5_000, 1, false)]);
         sessions.not_fenced(id, epoch);
         assert_eq!(

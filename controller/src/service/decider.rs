@@ -11,6 +11,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use crate::cluster::{Command, Settings, Step, election, reconcile};
+use crate::service::metrics::DecisionMetrics;
 use crate::service::updates::Updates;
 use crate::store::layout::{self, ABSENT, LayoutError};
 use crate::store::{CommitError, Guard, Key, Leadership, MetadataStore, Operation, StoreError, Transaction};
@@ -132,6 +133,7 @@ pub(crate) struct Active {
     /// Revisions of all keys but those of partitions, whose epochs are in the image.
     revisions: HashMap<Key, Revision>,
     updates: Arc<Updates>,
+    metrics: DecisionMetrics,
     jobs: mpsc::Receiver<Box<dyn Job>>,
 }
 
@@ -142,6 +144,7 @@ impl Active {
         leadership: Leadership,
         settings: Settings,
         updates: Arc<Updates>,
+        metrics: DecisionMetrics,
     ) -> Result<(Self, Decider), StopReason> {
         let (queue, jobs) = mpsc::channel(QUEUE);
         let image = Arc::new(MetadataImage::default());
@@ -155,6 +158,7 @@ impl Active {
             settled,
             revisions,
             updates,
+            metrics,
             jobs,
         };
         active.reload().await?;
@@ -236,7 +240,9 @@ impl Active {
             .iter()
             .map(|operation| (operation.key().clone(), matches!(operation, Operation::Put(..))))
             .collect();
+        let started = tokio::time::Instant::now();
         let revision = self.store.commit(&self.leadership, transaction).await?;
+        self.metrics.commit_seconds.observe(started.elapsed().as_secs_f64());
         for (key, put) in written {
             if !put {
                 self.revisions.remove(&key);
@@ -244,7 +250,7 @@ impl Active {
                 self.revisions.insert(key, revision);
             }
         }
-        self.warn_of_unclean_elections(&step);
+        self.notice_elections(&step);
         let update = MetadataUpdate {
             revision,
             changes: step,
@@ -265,7 +271,7 @@ impl Active {
         }
     }
 
-    fn warn_of_unclean_elections(&self, step: &Step) {
+    fn notice_elections(&self, step: &Step) {
         for change in step {
             let Change::PutPartition(topic_id, index, after) = change else {
                 continue;
@@ -281,6 +287,7 @@ impl Active {
                 (_, Some(leader))
                     if before.leader_epoch < after.leader_epoch && election::is_unclean(before, after) =>
                 {
+                    self.metrics.unclean_elections.inc();
                     tracing::warn!(topic, partition = %index, %leader, "unclean leader election: records may be lost");
                 }
                 (Some(leader), None) => tracing::warn!(topic, partition = %index, %leader, "partition is offline"),

@@ -8,6 +8,7 @@ mod create_partitions;
 mod create_topics;
 mod decider;
 mod delete_topics;
+mod metrics;
 mod rpc;
 mod session;
 mod session_table;
@@ -20,6 +21,7 @@ use std::time::Duration;
 use highwater_node::clock::Clock;
 use highwater_node::config::SessionConfig;
 use highwater_node::shutdown::Shutdown;
+use highwater_node::telemetry::Metrics;
 use highwater_node::transport::{self, Listener, MAX_MESSAGE_BYTES};
 use highwater_proto::config::{ConfigError, StaticValues};
 use highwater_proto::grpc::controller_server::ControllerServer;
@@ -31,6 +33,7 @@ use uuid::Uuid;
 use crate::cluster::sessions::Patience;
 use crate::cluster::{Bootstrap, FORMAT_VERSION, Settings};
 use crate::service::decider::{Active, Decider};
+use crate::service::metrics::DecisionMetrics;
 use crate::service::session_table::SessionTable;
 use crate::service::updates::Updates;
 use crate::store::MetadataStore;
@@ -57,6 +60,9 @@ pub struct ControllerConfig {
     pub leave_timeout: Duration,
     /// Updates that are kept for watchers; who is further behind gets a snapshot.
     pub watch_history: usize,
+    /// All nodes run in this process (standalone): those that the store remembers as live ended with the process that
+    /// wrote it, so nobody waits for them.
+    pub sole_process: bool,
 }
 
 impl ControllerConfig {
@@ -74,6 +80,7 @@ impl ControllerConfig {
             },
             leave_timeout: LEAVE_TIMEOUT,
             watch_history: WATCH_HISTORY,
+            sole_process: false,
         })
     }
 }
@@ -112,6 +119,7 @@ pub(crate) struct Shared {
     pub(crate) clock: Clock,
     pub(crate) config: ControllerConfig,
     pub(crate) shutdown: Shutdown,
+    metrics: DecisionMetrics,
     stopped: watch::Sender<Option<Arc<StopReason>>>,
 }
 
@@ -133,7 +141,9 @@ impl Controller {
         };
         let updates = Arc::new(Updates::new(config.watch_history));
         let settings = config.settings.clone();
-        let (active, decider) = Active::load(store, leadership, settings, Arc::clone(&updates)).await?;
+        let metrics = DecisionMetrics::new();
+        let (active, decider) =
+            Active::load(store, leadership, settings, Arc::clone(&updates), metrics.clone()).await?;
         let found = updates.image().cluster.format_version;
         if found > FORMAT_VERSION {
             return Err(StartError::Format { found });
@@ -147,6 +157,7 @@ impl Controller {
             clock,
             config,
             shutdown,
+            metrics,
             stopped,
         });
         let deciding = Arc::clone(&shared);
@@ -189,6 +200,11 @@ impl Controller {
                 shutdown.trigger();
             }
         });
+    }
+
+    /// Adds the controller's metrics to those of the process.
+    pub fn register_metrics(&self, metrics: &Metrics) {
+        metrics::register(metrics, &self.shared.metrics, &self.shared.updates);
     }
 
     /// The images as they come.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use highwater_proto::metadata::{MetadataImage, NodeRole, NodeState};
+use highwater_proto::metadata::{NodeRole, NodeState};
 use highwater_proto::types::{BrokerEpoch, NodeId};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
@@ -21,6 +21,8 @@ const TICK: Duration = Duration::from_millis(100);
 /// A coordinator that was fenced for so long does not come back under its id.
 const FORGET_AFTER: Duration = Duration::from_secs(600);
 
+/// The same in a process that is the whole cluster. Not at once: a node between registration and session has no stream.
+const FORGET_LOCAL_AFTER: Duration = Duration::from_secs(5);
 /// Process starts that are remembered as replaced.
 const SUPERSEDED: usize = 1_024;
 
@@ -104,13 +106,13 @@ impl SessionTable {
     }
 }
 
-/// Nodes that an earlier controller knew as live get a full timeout to come back.
+/// Nodes that an earlier controller knew as live get a full timeout to come back, if they can.
 pub(crate) fn expect_known_nodes(shared: &Shared) {
     let now = shared.clock.now();
     let image = shared.updates.image();
     let mut sessions = shared.sessions.sessions.lock();
     for node in image.nodes.values().filter(|node| node.state != NodeState::Fenced) {
-        sessions.expect(node.id, node.epoch, now);
+        sessions.expect(node.id, node.epoch, shared.config.sole_process, now);
     }
 }
 
@@ -121,6 +123,7 @@ pub(crate) async fn watch_over(shared: &Arc<Shared>) {
     let mut fenced_since = BTreeMap::new();
     loop {
         tokio::select! {
+            biased;
             () = shared.shutdown.triggered() => return,
             _ = ticks.tick() => {}
             () = shared.sessions.hurry.notified() => {}
@@ -132,7 +135,7 @@ pub(crate) async fn watch_over(shared: &Arc<Shared>) {
             let shared = Arc::clone(shared);
             tokio::spawn(async move { fence(&shared, gone).await });
         }
-        for forget in forgettable(&shared.updates.image(), &mut fenced_since, now) {
+        for forget in forgettable(shared, &mut fenced_since, now) {
             let shared = Arc::clone(shared);
             tokio::spawn(async move {
                 if let Err(error) = shared.decider.decide(forget).await {
@@ -160,27 +163,33 @@ async fn fence(shared: &Shared, gone: Expired) {
     }
 }
 
-/// Coordinators that have been fenced for long; each is named once in that time.
+/// Coordinators without a session that have been fenced for long; each is named once in that time.
 fn forgettable(
-    image: &MetadataImage,
+    shared: &Shared,
     fenced_since: &mut BTreeMap<(NodeId, BrokerEpoch), Duration>,
     now: Duration,
 ) -> Vec<ForgetNode> {
+    let image = shared.updates.image();
     let coordinators = image
         .nodes
         .values()
         .filter(|node| node.registration.role == NodeRole::Coordinator);
-    let fenced = coordinators
-        .filter(|node| node.state == NodeState::Fenced)
-        .map(|node| (node.id, node.epoch));
+    let fenced = coordinators.filter(|node| node.state == NodeState::Fenced && !shared.sessions.has_stream(node.id));
     let before = std::mem::take(fenced_since);
     let mut old = Vec::new();
-    for key in fenced {
+    for node in fenced {
+        let key = (node.id, node.epoch);
         let since = before.get(&key).copied().unwrap_or(now);
-        if now.saturating_sub(since) >= FORGET_AFTER {
+        // A coordinator of this very process is gone for good.
+        let wait = if shared.config.sole_process {
+            FORGET_LOCAL_AFTER
+        } else {
+            FORGET_AFTER
+        };
+        if now.saturating_sub(since) >= wait {
             old.push(ForgetNode {
-                node: key.0,
-                epoch: key.1,
+                node: node.id,
+                epoch: node.epoch,
             });
             fenced_since.insert(key, now);
         } else {

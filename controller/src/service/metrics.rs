@@ -1,0 +1,137 @@
+//! The controller's metrics, under the names of Kafka's controller in the JMX exporter. Figures of the cluster are
+//! counted at each scrape, from the image.
+
+use std::fmt;
+use std::sync::Arc;
+
+use highwater_node::telemetry::Metrics;
+use highwater_proto::metadata::MetadataImage;
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::metrics::histogram::Histogram;
+
+use crate::service::updates::Updates;
+
+/// Bounds of the histogram of commits, in seconds.
+const COMMIT_SECONDS: [f64; 10] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0];
+
+/// What is counted while deciding.
+#[derive(Clone)]
+pub(crate) struct DecisionMetrics {
+    pub(crate) unclean_elections: Counter,
+    pub(crate) commit_seconds: Histogram,
+}
+
+impl DecisionMetrics {
+    pub(crate) fn new() -> Self {
+        Self {
+            unclean_elections: Counter::default(),
+            commit_seconds: Histogram::new(COMMIT_SECONDS),
+        }
+    }
+}
+
+pub(crate) fn register(metrics: &Metrics, decisions: &DecisionMetrics, updates: &Arc<Updates>) {
+    metrics.register(
+        "kafka_controller_controllerstats_uncleanleaderelections",
+        "Elections of leaders that may lack acknowledged records",
+        decisions.unclean_elections.clone(),
+    );
+    metrics.register(
+        "highwater_controller_commit_seconds",
+        "Time that the metadata store took for a transaction",
+        decisions.commit_seconds.clone(),
+    );
+    metrics.register_collector(ClusterCollector {
+        updates: Arc::clone(updates),
+    });
+}
+
+struct ClusterCollector {
+    updates: Arc<Updates>,
+}
+
+impl fmt::Debug for ClusterCollector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ClusterCollector")
+    }
+}
+
+impl Collector for ClusterCollector {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let image = self.updates.image();
+        let mut gauge = |name: &str, help: &str, value: usize| {
+            let gauge = ConstGauge::new(value as f64);
+            gauge.encode(encoder.encode_descriptor(name, help, None, gauge.metric_type())?)
+        };
+        let counts = Counts::of(&image);
+        gauge(
+            "kafka_controller_kafkacontroller_activecontrollercount",
+            "1 on the controller that decides",
+            1,
+        )?;
+        gauge(
+            "kafka_controller_kafkacontroller_activebrokercount",
+            "Brokers that are not fenced",
+            counts.live_brokers,
+        )?;
+        gauge(
+            "kafka_controller_kafkacontroller_fencedbrokercount",
+            "Brokers that are fenced",
+            counts.fenced_brokers,
+        )?;
+        gauge(
+            "kafka_controller_kafkacontroller_globaltopiccount",
+            "Topics",
+            image.topic_count(),
+        )?;
+        gauge(
+            "kafka_controller_kafkacontroller_globalpartitioncount",
+            "Partitions",
+            counts.partitions,
+        )?;
+        gauge(
+            "kafka_controller_kafkacontroller_offlinepartitionscount",
+            "Partitions without a leader",
+            counts.offline_partitions,
+        )?;
+        gauge(
+            "kafka_controller_kafkacontroller_preferredreplicaimbalancecount",
+            "Partitions that are led by another than their first replica",
+            counts.not_preferred,
+        )?;
+        let revision = usize::try_from(image.revision.get()).unwrap_or(0);
+        gauge(
+            "highwater_controller_metadata_revision",
+            "Revision of the metadata",
+            revision,
+        )
+    }
+}
+
+#[derive(Default)]
+struct Counts {
+    live_brokers: usize,
+    fenced_brokers: usize,
+    partitions: usize,
+    offline_partitions: usize,
+    not_preferred: usize,
+}
+
+impl Counts {
+    fn of(image: &MetadataImage) -> Self {
+        let mut counts = Self {
+            live_brokers: image.live_brokers().count(),
+            ..Self::default()
+        };
+        counts.fenced_brokers = image.brokers().count() - counts.live_brokers;
+        for partition in image.topics().flat_map(|topic| &topic.partitions) {
+            counts.partitions += 1;
+            counts.offline_partitions += usize::from(partition.leader.is_none());
+            counts.not_preferred += usize::from(partition.leader != partition.replicas.first().copied());
+        }
+        counts
+    }
+}

@@ -152,7 +152,7 @@ impl Connection {
 
     /// One step of everything that can go on; true if something did.
     fn poll_round(&mut self, cx: &mut Context<'_>) -> Result<bool, Closed> {
-        let mut progress = self.dispatch()?;
+        let mut progress = self.dispatch();
         progress |= self.poll_answers(cx);
         progress |= self.poll_output(cx)?;
         progress |= self.poll_read(cx)?;
@@ -160,10 +160,17 @@ impl Connection {
     }
 
     /// Hands whole frames to their handlers.
-    fn dispatch(&mut self) -> Result<bool, Closed> {
+    fn dispatch(&mut self) -> bool {
         let mut progress = false;
         while self.may_dispatch() {
-            let Some(frame) = self.frames.next()? else { break };
+            let frame = match self.frames.next() {
+                Ok(Some(frame)) => frame,
+                Ok(None) => break,
+                Err(error) => {
+                    self.closing.get_or_insert(Closed::Frame(error));
+                    break;
+                }
+            };
             let bytes = frame.len();
             let budget = self.frame_budget.take().map(|(permit, _)| permit);
             let Some((api, pending)) = api::dispatch(&self.broker, &self.client, frame) else {
@@ -181,7 +188,7 @@ impl Connection {
             });
             progress = true;
         }
-        Ok(progress)
+        progress
     }
 
     fn may_dispatch(&self) -> bool {

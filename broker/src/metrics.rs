@@ -2,12 +2,15 @@
 
 mod collector;
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use highwater_node::telemetry;
 use highwater_proto::kafka::ApiKey;
 
 use crate::api::ServedApi;
+use crate::broker::Broker;
 use crate::partition::TopicMetrics;
 
 pub use self::collector::BrokerCollector;
@@ -46,6 +49,11 @@ impl Default for Metrics {
 }
 
 impl Metrics {
+    /// Adds a broker's metrics to those of its process.
+    pub fn register(&self, registry: &telemetry::Metrics, broker: &Arc<Broker>) {
+        registry.register_collector(BrokerCollector::new(Arc::downgrade(broker)));
+    }
+
     /// A request was answered.
     pub(crate) fn request(&self, api: &ServedApi, total: Duration, request_bytes: usize, response_bytes: usize) {
         let Some(metrics) = self.api(api.key) else { return };

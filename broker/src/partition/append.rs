@@ -160,17 +160,27 @@ impl Partition {
     /// Has the log flushed soon.
     pub(super) fn submit_flush(self: &Arc<Self>) {
         let target: Arc<dyn FlushTarget> = Arc::<Self>::clone(self);
-        self.flusher.submit(&target);
+        if let Some(flusher) = self.flusher.upgrade() {
+            flusher.submit(&target);
+        }
     }
 }
 
 impl FlushTarget for Partition {
     fn take_ticket(&self) -> Option<FlushTicket> {
-        self.state.lock().log_mut().ok()?.take_flush_ticket()
+        let mut state = self.state.lock();
+        if state.ending {
+            return None;
+        }
+        let ticket = state.log_mut().ok()?.take_flush_ticket();
+        state.flushing = ticket.is_some();
+        ticket
     }
 
     fn flushed(&self, outcome: FlushOutcome) {
         let mut state = self.state.lock();
+        state.flushing = false;
+        self.flush_over.notify_all();
         // A failed flush takes all replicas of the disk offline, in another way (`Flusher::start`).
         let Ok(log) = state.log_mut() else { return };
         let _ = log.complete_flush(&outcome);

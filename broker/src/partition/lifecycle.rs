@@ -10,6 +10,9 @@ use super::{Partition, State, Storage, is_fatal};
 use crate::log::{Log, LogError, RetiredSegments};
 use crate::replica::{AckError, BrokerView, LogEnds};
 
+/// A flush that takes longer has been given up by whoever carried it out.
+const MAX_FLUSH_WAIT: Duration = Duration::from_secs(30);
+
 impl Partition {
     /// Takes over what the image says of the partition.
     pub fn assign(
@@ -129,10 +132,17 @@ impl Partition {
     }
 
     /// The partition is no longer here: what waits is answered, and its log is handed out to be deleted, or `None` if the
-    /// storage had failed.
+    /// storage had failed. Waits for a flush that is under way.
     pub fn end(&self, error: AckError) -> Option<Log> {
         let mut state = self.state.lock();
         let effects = state.replica.stop(error);
+        // A flush that met a renamed directory would take the disk for broken.
+        state.ending = true;
+        while state.flushing {
+            if self.flush_over.wait_for(&mut state, MAX_FLUSH_WAIT).timed_out() {
+                break;
+            }
+        }
         let storage = std::mem::replace(&mut state.storage, Storage::Gone);
         let waiters = state.take_waiters();
         self.carry_out(state, effects);

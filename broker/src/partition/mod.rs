@@ -13,11 +13,11 @@ mod shard;
 mod topic;
 mod waiters;
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use highwater_proto::kafka::ErrorCode;
 use highwater_proto::types::{CoordinatorEpoch, LeaderEpoch, NodeId, Offset, PartitionIndex};
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::{Condvar, Mutex, MutexGuard};
 use smallvec::SmallVec;
 
 use crate::log::{FlushSlot, Flusher, Log, LogError};
@@ -38,15 +38,22 @@ use self::waiters::FetchWaiters;
 pub struct Partition {
     topic: Arc<TopicState>,
     index: PartitionIndex,
-    flusher: Arc<Flusher>,
+    /// Weak: what waits in the flusher's queue must not keep the flusher alive.
+    flusher: Weak<Flusher>,
     flush_slot: FlushSlot,
     state: Mutex<State>,
+    /// Told when a flush that was under way is over.
+    flush_over: Condvar,
 }
 
 #[derive(Debug)]
 struct State {
     replica: Replica<Ack>,
     storage: Storage,
+    /// A flusher's thread works on the files of the log.
+    flushing: bool,
+    /// The log is going to be taken out: no further flush begins.
+    ending: bool,
     /// Fetches of consumers: woken by the high watermark.
     waiters: FetchWaiters,
     /// Fetches of followers: woken by appends.
@@ -100,13 +107,15 @@ impl Partition {
         index: PartitionIndex,
         log: Log,
         high_watermark: Offset,
-        flusher: Arc<Flusher>,
+        flusher: Weak<Flusher>,
     ) -> Self {
         let config = topic.settings().replica;
         let replica = Replica::new(node, config, lifecycle::ends(&log), high_watermark);
         let state = State {
             replica,
             storage: Storage::Online(Box::new(log)),
+            flushing: false,
+            ending: false,
             waiters: FetchWaiters::default(),
             log_end_waiters: FetchWaiters::default(),
             appended_bytes: 0,
@@ -119,6 +128,7 @@ impl Partition {
             flusher,
             flush_slot: FlushSlot::default(),
             state: Mutex::new(state),
+            flush_over: Condvar::new(),
         }
     }
 

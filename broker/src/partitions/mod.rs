@@ -58,10 +58,12 @@ impl Partitions {
         recovered: RecoveredLogs,
     ) -> Result<Arc<Self>, LogError> {
         let map = Arc::new(PartitionMap::default());
-        let on_disk = Arc::clone(&map);
+        // Weak: the flusher must not keep alive what it flushes.
+        let on_disk = Arc::downgrade(&map);
         let flusher = Flusher::start(Arc::clone(&recovered.log_dir), FLUSHER_THREADS, move |reason| {
             tracing::error!(reason, "a flush failed: all replicas on this disk are offline");
-            for partition in on_disk.pin().values() {
+            let Some(map) = on_disk.upgrade() else { return };
+            for partition in map.pin().values() {
                 partition.fail_storage();
             }
         })?;
@@ -154,7 +156,7 @@ impl Partitions {
             index,
             log,
             high_watermark,
-            Arc::clone(&self.flusher),
+            Arc::downgrade(&self.flusher),
         )
     }
 }

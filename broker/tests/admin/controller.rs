@@ -1,0 +1,312 @@
+//! A controller that does what it is told at once, without the checks of the real one: what is under test is the
+//! broker's side. Its images come late, as they do from a real one.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use highwater_proto::grpc::alter_configs_request::Operation;
+use highwater_proto::grpc::controller_server::Controller;
+use highwater_proto::grpc::*;
+use highwater_proto::metadata::{Change, ConfigResource, MetadataImage, MetadataUpdate, Partition, Topic};
+use highwater_proto::types::{LeaderEpoch, NodeId, PartitionIndex, Revision, TopicId};
+use parking_lot::Mutex;
+use tokio::sync::watch;
+use tokio_stream::Empty;
+use tonic::{Request, Response, Status};
+use uuid::Uuid;
+
+/// How long an image is on its way to the broker.
+const IMAGE_DELAY: Duration = Duration::from_millis(30);
+/// Producer ids per block: few, so that blocks run out.
+pub const BLOCK: i32 = 3;
+
+#[derive(Clone)]
+pub struct ToyController {
+    /// What is decided; the broker learns of it later.
+    decided: Arc<Mutex<Arc<MetadataImage>>>,
+    images: Arc<watch::Sender<Arc<MetadataImage>>>,
+    next_producer_id: Arc<Mutex<i64>>,
+    pub created: Arc<Mutex<Vec<CreateTopicsRequest>>>,
+    pub altered: Arc<Mutex<Vec<AlterConfigsRequest>>>,
+    /// Everything fails as if there were no controller.
+    pub away: Arc<Mutex<bool>>,
+}
+
+impl ToyController {
+    pub fn new(image: MetadataImage) -> (Self, watch::Receiver<Arc<MetadataImage>>) {
+        let image = Arc::new(image);
+        let (images, receiver) = watch::channel(Arc::clone(&image));
+        let controller = Self {
+            decided: Arc::new(Mutex::new(image)),
+            images: Arc::new(images),
+            next_producer_id: Arc::new(Mutex::new(1_000)),
+            created: Arc::default(),
+            altered: Arc::default(),
+            away: Arc::default(),
+        };
+        (controller, receiver)
+    }
+
+    pub fn image(&self) -> Arc<MetadataImage> {
+        Arc::clone(&self.decided.lock())
+    }
+
+    fn check(&self) -> Result<(), Status> {
+        if *self.away.lock() {
+            Err(Status::unavailable("no controller"))
+        } else {
+            Ok(())
+        }
+    }
+
+    fn commit(&self, changes: Vec<Change>) -> i64 {
+        let mut decided = self.decided.lock();
+        let revision = Revision(decided.revision.get() + 1);
+        *decided = Arc::new(decided.apply(&MetadataUpdate { revision, changes }));
+        let (image, images) = (Arc::clone(&decided), Arc::clone(&self.images));
+        tokio::spawn(async move {
+            tokio::time::sleep(IMAGE_DELAY).await;
+            images.send_if_modified(|current| {
+                let newer = image.revision > current.revision;
+                if newer {
+                    *current = image;
+                }
+                newer
+            });
+        });
+        revision.get()
+    }
+}
+
+fn ok() -> Option<Outcome> {
+    Some(Outcome::default())
+}
+
+fn refused(code: i32) -> Option<Outcome> {
+    Some(Outcome {
+        code,
+        message: Some(format!("because of {code}")),
+    })
+}
+
+fn partitions(topic_id: TopicId, range: std::ops::Range<i32>) -> impl Iterator<Item = Change> {
+    let alone = Partition {
+        replicas: vec![NodeId(0)],
+        isr: vec![NodeId(0)],
+        leader: Some(NodeId(0)),
+        leader_epoch: LeaderEpoch(0),
+        ..Partition::default()
+    };
+    range.map(move |index| Change::PutPartition(topic_id, PartitionIndex(index), alone.clone()))
+}
+
+fn put(topic: &Topic, count: i32, configs: BTreeMap<String, String>) -> Change {
+    Change::PutTopic {
+        name: topic.name.to_string(),
+        topic_id: topic.id,
+        partition_count: count,
+        configs,
+    }
+}
+
+#[tonic::async_trait]
+impl Controller for ToyController {
+    type SessionStream = Empty<Result<SessionResponse, Status>>;
+    type WatchMetadataStream = Empty<Result<highwater_proto::grpc::MetadataUpdate, Status>>;
+
+    async fn session(
+        &self,
+        _: Request<tonic::Streaming<SessionRequest>>,
+    ) -> Result<Response<Self::SessionStream>, Status> {
+        Err(Status::unimplemented("not here"))
+    }
+
+    async fn watch_metadata(
+        &self,
+        _: Request<WatchMetadataRequest>,
+    ) -> Result<Response<Self::WatchMetadataStream>, Status> {
+        Err(Status::unimplemented("not here"))
+    }
+
+    async fn create_topics(
+        &self,
+        request: Request<CreateTopicsRequest>,
+    ) -> Result<Response<CreateTopicsResponse>, Status> {
+        self.check()?;
+        let request = request.into_inner();
+        self.created.lock().push(request.clone());
+        let mut changes = Vec::new();
+        let mut results = Vec::new();
+        for topic in request.topics {
+            let mut result = create_topics_response::Result {
+                name: topic.name.clone(),
+                ..Default::default()
+            };
+            if self.image().topic(&topic.name).is_some() {
+                result.outcome = refused(36);
+            } else {
+                let id = TopicId(Uuid::from_slice(&topic.topic_id).expect("an id"));
+                let count = if topic.partitions == -1 { 1 } else { topic.partitions };
+                let configs: BTreeMap<_, _> = topic
+                    .configs
+                    .into_iter()
+                    .map(|c| (c.name, c.value.expect("a value")))
+                    .collect();
+                changes.extend(partitions(id, 0..count));
+                let set = configs.clone();
+                changes.push(Change::PutTopic {
+                    name: topic.name,
+                    topic_id: id,
+                    partition_count: count,
+                    configs: set,
+                });
+                result.outcome = ok();
+                result.topic_id = topic.topic_id;
+                result.partitions = count;
+                result.replication_factor = 1;
+                result.configs = configs.into_iter().collect();
+            }
+            results.push(result);
+        }
+        let revision = self.commit(if request.validate_only { Vec::new() } else { changes });
+        Ok(Response::new(CreateTopicsResponse { results, revision }))
+    }
+
+    async fn delete_topics(
+        &self,
+        request: Request<DeleteTopicsRequest>,
+    ) -> Result<Response<DeleteTopicsResponse>, Status> {
+        self.check()?;
+        let image = self.image();
+        let mut changes = Vec::new();
+        let results = request.into_inner().targets.into_iter().map(|target| {
+            let id = Uuid::from_slice(&target.topic_id).unwrap_or_default();
+            let topic = match &target.name {
+                Some(name) => image.topic(name),
+                None => image.topic_by_id(TopicId(id)),
+            };
+            let missing = if target.name.is_some() { 3 } else { 100 };
+            let mut result = delete_topics_response::Result {
+                name: target.name.clone(),
+                topic_id: target.topic_id.clone(),
+                outcome: refused(missing),
+            };
+            if target.name.as_deref() == Some("protected") {
+                result.outcome = refused(73);
+            } else if let Some(topic) = topic {
+                changes.push(Change::DeleteTopic {
+                    name: topic.name.to_string(),
+                    topic_id: topic.id,
+                });
+                result.name = Some(topic.name.to_string());
+                result.topic_id = Bytes::copy_from_slice(topic.id.0.as_bytes());
+                result.outcome = ok();
+            }
+            result
+        });
+        let results = results.collect();
+        let revision = self.commit(changes);
+        Ok(Response::new(DeleteTopicsResponse { results, revision }))
+    }
+
+    async fn create_partitions(
+        &self,
+        request: Request<CreatePartitionsRequest>,
+    ) -> Result<Response<CreatePartitionsResponse>, Status> {
+        self.check()?;
+        let image = self.image();
+        let mut changes = Vec::new();
+        let results = request.into_inner().topics.into_iter().map(|growth| {
+            let mut result = create_partitions_response::Result {
+                name: growth.name.clone(),
+                outcome: refused(3),
+            };
+            if let Some(topic) = image.topic(&growth.name) {
+                let added = growth.count - topic.partitions.len() as i32;
+                let assigned = growth.assignments.len() as i32;
+                if growth.has_assignments && assigned != added {
+                    result.outcome = refused(39);
+                } else {
+                    changes.extend(partitions(topic.id, topic.partitions.len() as i32..growth.count));
+                    changes.push(put(topic, growth.count, (*topic.configs).clone()));
+                    result.outcome = ok();
+                }
+            }
+            result
+        });
+        let results = results.collect();
+        let revision = self.commit(changes);
+        Ok(Response::new(CreatePartitionsResponse { results, revision }))
+    }
+
+    async fn alter_configs(
+        &self,
+        request: Request<AlterConfigsRequest>,
+    ) -> Result<Response<AlterConfigsResponse>, Status> {
+        self.check()?;
+        let request = request.into_inner();
+        self.altered.lock().push(request.clone());
+        let image = self.image();
+        let mut changes = Vec::new();
+        let results = request.resources.into_iter().map(|resource| {
+            let mut result = alter_configs_response::Result {
+                resource_type: resource.resource_type,
+                resource_name: resource.resource_name.clone(),
+                outcome: ok(),
+            };
+            let topic = image.topic(&resource.resource_name);
+            let stored = topic
+                .filter(|_| !resource.replace)
+                .map(|topic| (*topic.configs).clone());
+            let mut configs = stored.unwrap_or_default();
+            for alteration in resource.alterations {
+                if alteration.operation() == Operation::Delete {
+                    configs.remove(&alteration.name);
+                } else {
+                    configs.insert(alteration.name, alteration.value.unwrap_or_default());
+                }
+            }
+            match topic {
+                Some(topic) => changes.push(put(topic, topic.partitions.len() as i32, configs)),
+                None if resource.resource_type == 4 => {
+                    changes.push(Change::PutConfig(ConfigResource::ClusterDefault, configs));
+                }
+                None => result.outcome = refused(3),
+            }
+            result
+        });
+        let results = results.collect();
+        let revision = self.commit(changes);
+        Ok(Response::new(AlterConfigsResponse { results, revision }))
+    }
+
+    async fn alter_partitions(
+        &self,
+        _: Request<AlterPartitionsRequest>,
+    ) -> Result<Response<AlterPartitionsResponse>, Status> {
+        Err(Status::unimplemented("not here"))
+    }
+
+    async fn allocate_producer_ids(
+        &self,
+        request: Request<AllocateProducerIdsRequest>,
+    ) -> Result<Response<AllocateProducerIdsResponse>, Status> {
+        self.check()?;
+        let request = request.into_inner();
+        assert_eq!(
+            (request.broker_id, request.broker_epoch),
+            (0, 1),
+            "the broker says who it is"
+        );
+        let mut next = self.next_producer_id.lock();
+        let first = *next;
+        *next += i64::from(BLOCK);
+        Ok(Response::new(AllocateProducerIdsResponse {
+            outcome: ok(),
+            first,
+            count: BLOCK,
+        }))
+    }
+}

@@ -1,0 +1,13 @@
+//! The admin APIs of a broker, over real sockets, with a toy controller that decides at once.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+
+mod cluster;
+mod configs;
+mod controller;
+mod metadata;
+mod producer_ids;
+mod records;
+#[allow(dead_code)]
+#[path = "../api/support.rs"]
+mod support;
+mod topics;

@@ -75,22 +75,29 @@ impl FlushTicket {
     }
 
     /// Does the work: slow, and never under a lock. A failure marks the whole disk as failed, for good: after a failed
-    /// fdatasync the kernel has dropped the pages, so that a second one would lie.
+    /// fdatasync the kernel has dropped the pages, so that a second one would lie. Only that there is no room for the
+    /// epoch checkpoint is no failure: nothing that was written is lost, and the next flush tries again.
     #[must_use]
     pub fn flush(self) -> FlushOutcome {
-        let result = self.sync();
-        if let Err(error) = &result {
-            self.log_dir.fail(error);
+        let result = self.sync_files().and_then(|()| self.sync_names());
+        let no_room = result.as_ref().is_err_and(|error| {
+            matches!(error, LogError::Io { action, .. }
+            if *action != SYNC && error.is_disk_full())
+        });
+        match &result {
+            Err(error) if !no_room => self.log_dir.fail(error),
+            _ => {}
         }
         FlushOutcome {
             end: self.end,
             epoch: self.epoch,
             generation: self.generation,
             flushed: result.is_ok(),
+            redo: no_room.then_some(Redo { created: self.created }),
         }
     }
 
-    fn sync(&self) -> Result<(), LogError> {
+    fn sync_files(&self) -> Result<(), LogError> {
         self.log_dir.check()?;
         for dirty in &self.files {
             let result = if dirty.cut {
@@ -98,8 +105,12 @@ impl FlushTicket {
             } else {
                 rustix::fs::fdatasync(&dirty.file)
             };
-            result.map_err(|e| LogError::io("flush a file of", self.log_dir.root(), e))?;
+            result.map_err(|e| LogError::io(SYNC, self.log_dir.root(), e))?;
         }
+        Ok(())
+    }
+
+    fn sync_names(&self) -> Result<(), LogError> {
         if let Some((path, content)) = &self.epoch_checkpoint {
             replace_file(path, content.as_bytes())?;
         }
@@ -113,6 +124,15 @@ impl FlushTicket {
     }
 }
 
+/// What an error says that was tried when a file with records was flushed.
+const SYNC: &str = "flush a file of";
+
+/// What has to be done again because there was no room for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Redo {
+    pub created: Option<u64>,
+}
+
 /// How a flush ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FlushOutcome {
@@ -120,6 +140,7 @@ pub struct FlushOutcome {
     pub(super) epoch: Option<LeaderEpoch>,
     pub(super) generation: u64,
     pub(super) flushed: bool,
+    pub(super) redo: Option<Redo>,
 }
 
 impl FlushOutcome {

@@ -1,6 +1,6 @@
 //! The log of one partition: what it holds, and what of it is on disk.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use highwater_proto::types::{LeaderEpoch, Offset, TimestampMs, TopicId};
@@ -184,6 +184,11 @@ impl Log {
     /// failed, changes nothing.
     pub fn complete_flush(&mut self, outcome: &FlushOutcome) -> Option<Offset> {
         self.flush_in_flight = false;
+        if let Some(redo) = outcome.redo {
+            self.dirty.epochs = true;
+            self.dirty.end = true;
+            self.dirty.created = self.dirty.created.max(redo.created);
+        }
         let counts = outcome.flushed && outcome.generation == self.generation && outcome.end > self.durable_end;
         if !counts {
             return None;
@@ -208,6 +213,19 @@ impl Log {
     /// [`LogError`]; the disk must then not be marked clean.
     pub fn close_clean(&mut self) -> Result<(), LogError> {
         self.log_dir.check()?;
+        self.prepare_close()?;
+        self.flush_in_flight = false;
+        let Some(ticket) = self.take_flush_ticket() else {
+            return Ok(());
+        };
+        let outcome = ticket.flush();
+        self.log_dir.check()?;
+        self.complete_flush(&outcome);
+        Ok(())
+    }
+
+    /// Completes what is only in memory.
+    pub(super) fn prepare_close(&mut self) -> Result<(), LogError> {
         if !self.has_dir {
             return Ok(());
         }
@@ -224,21 +242,30 @@ impl Log {
         }
         self.dirty.dir = true;
         self.dirty.end = true;
-        self.flush_in_flight = false;
-        let Some(ticket) = self.take_flush_ticket() else {
-            return Ok(());
-        };
-        let outcome = ticket.flush();
-        self.log_dir.check()?;
-        self.complete_flush(&outcome);
         Ok(())
     }
 
     /// Writes the producers' state as of the log end. Flushed with the next ticket.
     pub(super) fn write_snapshot(&mut self) -> Result<(), LogError> {
         let path = producer_snapshot::path(&self.dir, self.log_end);
-        let file = std::fs::File::create(&path).map_err(|e| LogError::io("create", &path, e))?;
-        write_at(&file, &producer_snapshot::encode(&self.producers), 0).map_err(|e| LogError::io("write", &path, e))?;
+        let content = producer_snapshot::encode(&self.producers);
+        self.write_new_file(&path, &content)
+    }
+
+    /// Writes the state at the start of a segment if it is missing: the segments before may be removed one day.
+    pub(super) fn write_snapshot_if_missing(&mut self, producers: &ProducerState) -> Result<(), LogError> {
+        let path = producer_snapshot::path(&self.dir, producers.end());
+        if path.exists() {
+            Ok(())
+        } else {
+            self.write_new_file(&path, &producer_snapshot::encode(producers))
+        }
+    }
+
+    /// Writes a small file of the partition's directory, to be flushed with the next ticket.
+    fn write_new_file(&mut self, path: &Path, content: &[u8]) -> Result<(), LogError> {
+        let file = std::fs::File::create(path).map_err(|e| LogError::io("create", path, e))?;
+        write_at(&file, content, 0).map_err(|e| LogError::io("write", path, e))?;
         self.dirty.add(&Arc::new(file), false);
         self.dirty.dir = true;
         Ok(())
@@ -256,11 +283,7 @@ impl Log {
             _ => {}
         }
         let path = self.dir.join(partition_dir::METADATA_FILE);
-        let file = std::fs::File::create(&path).map_err(|e| LogError::io("create", &path, e))?;
-        let content = partition_dir::metadata(self.topic_id);
-        write_at(&file, content.as_bytes(), 0).map_err(|e| LogError::io("write", &path, e))?;
-        self.dirty.add(&Arc::new(file), false);
-        self.dirty.dir = true;
+        self.write_new_file(&path, partition_dir::metadata(self.topic_id).as_bytes())?;
         self.dirty.epochs = !self.epochs.entries().is_empty();
         self.dirty.created = Some(self.log_dir.note_creation());
         self.has_dir = true;

@@ -11,7 +11,7 @@ use highwater_proto::types::{LeaderEpoch, Offset, TimestampMs};
 use crate::log::error::LogError;
 use crate::log::files::read_at;
 use crate::log::partition_log::Log;
-use crate::log::segment::Segment;
+use crate::log::segment::{Located, Segment};
 
 /// Whole batches, as a range of a segment's file. The range stays readable whatever happens to the log, but may only be
 /// trusted below the high watermark.
@@ -192,13 +192,21 @@ impl Log {
     /// # Errors
     /// As [`Self::offset_for_timestamp`].
     pub fn offset_of_max_timestamp(&self, records: &dyn BatchRecords) -> Result<Option<TimestampOffset>, LogError> {
-        match self.max_timestamp() {
-            Some(timestamp) => self.offset_for_timestamp(timestamp, records),
+        let Some(largest) = self.max_timestamp() else {
+            return Ok(None);
+        };
+        if let Some(found) = self.offset_for_timestamp(largest, records)? {
+            return Ok(Some(found));
+        }
+        // That record was deleted, but its segment is still there.
+        match self.max_timestamp_above_start(records)? {
+            Some(largest) => self.offset_for_timestamp(largest, records),
             None => Ok(None),
         }
     }
 
-    /// The largest timestamp of the log. None without timestamps.
+    /// The largest timestamp of the segments. None without timestamps. Records below the log start count until their
+    /// segment is removed.
     #[must_use]
     pub fn max_timestamp(&self) -> Option<TimestampMs> {
         self.segments
@@ -206,6 +214,44 @@ impl Log {
             .filter_map(Segment::largest)
             .map(|largest| TimestampMs(largest.timestamp))
             .max()
+    }
+
+    /// The largest timestamp of the records from the log start on.
+    fn max_timestamp_above_start(&self, records: &dyn BatchRecords) -> Result<Option<TimestampMs>, LogError> {
+        let Some((first, later)) = self.segments.split_first() else {
+            return Ok(None);
+        };
+        let mut largest = later
+            .iter()
+            .filter_map(Segment::largest)
+            .map(|largest| TimestampMs(largest.timestamp))
+            .max();
+        let mut next = first.locate(self.files(first), self.log_start)?;
+        while let Some(found) = next {
+            let header = found.header;
+            if header.base_offset >= self.log_start {
+                largest = largest.max(Some(header.max_timestamp));
+            } else {
+                let slice = self.slice_of(first, found)?;
+                visit_records(&header, &slice, records, &mut |offset, timestamp| {
+                    if offset >= self.log_start {
+                        largest = largest.max(Some(timestamp));
+                    }
+                    true
+                })?;
+            }
+            next = first.locate(self.files(first), header.next_offset())?;
+        }
+        Ok(largest.filter(|timestamp| timestamp.0 >= 0))
+    }
+
+    fn slice_of(&self, segment: &Segment, found: Located) -> Result<FileSlice, LogError> {
+        let file = segment.file(self.files(segment))?;
+        Ok(FileSlice {
+            file,
+            position: found.position,
+            len: found.header.size() as u64,
+        })
     }
 
     /// Header of the batch that holds `offset`.
@@ -248,14 +294,8 @@ pub fn find_record(
     log_start: Offset,
     records: &dyn BatchRecords,
 ) -> Result<Option<TimestampOffset>, LogError> {
-    let failed = |reason| LogError::Records {
-        offset: header.base_offset,
-        reason,
-    };
-    let bytes = slice.to_bytes().map_err(|e| failed(e.to_string()))?;
-    let batch = Batch::parse(&bytes).map_err(|e| failed(e.to_string()))?;
     let mut found = None;
-    let mut visit = |offset, record_timestamp| {
+    visit_records(header, slice, records, &mut |offset, record_timestamp| {
         if record_timestamp >= timestamp && offset >= log_start {
             found = Some(TimestampOffset {
                 offset,
@@ -264,7 +304,21 @@ pub fn find_record(
             });
         }
         found.is_none()
-    };
-    records.visit(&batch, &mut visit).map_err(failed)?;
+    })?;
     Ok(found)
+}
+
+fn visit_records(
+    header: &BatchHeader,
+    slice: &FileSlice,
+    records: &dyn BatchRecords,
+    visit: &mut dyn FnMut(Offset, TimestampMs) -> bool,
+) -> Result<(), LogError> {
+    let failed = |reason| LogError::Records {
+        offset: header.base_offset,
+        reason,
+    };
+    let bytes = slice.to_bytes().map_err(|e| failed(e.to_string()))?;
+    let batch = Batch::parse(&bytes).map_err(|e| failed(e.to_string()))?;
+    records.visit(&batch, visit).map_err(failed)
 }

@@ -92,8 +92,9 @@ impl Log {
             let log_start = recorded.and_then(|recorded| recorded.log_start);
             recovery = log.recover(flush_point, log_start, now)?;
         }
+        // An empty log (all records were deleted) has no epoch to compare.
         let lost =
-            |point: &FlushPoint| log.log_end < point.end || log.last_epoch.unwrap_or(LeaderEpoch(-1)) < point.epoch;
+            |point: &FlushPoint| log.log_end < point.end || log.last_epoch.is_some_and(|epoch| epoch < point.epoch);
         recovery.short = flush_point.filter(lost);
         Ok((log, recovery))
     }
@@ -148,8 +149,14 @@ impl Log {
             self.segments.clear();
             self.scan(&mut bases, flush_point, &mut recovery, now)?;
         }
+        // The first epoch moves up with the log start and may have reached the disk before it.
         let first = bases.first().copied().unwrap_or_default();
-        self.log_start = log_start.unwrap_or(first).max(first);
+        let first_epoch = self.epochs.earliest().map_or(first, |entry| entry.start);
+        self.log_start = log_start.unwrap_or(first).max(first).max(first_epoch);
+        if self.log_start > first {
+            self.log_dir
+                .record_log_start(self.name(), self.topic_id, Some(self.log_start));
+        }
         if self.log_start > self.log_end {
             // Deleted up to beyond what is left of the log.
             let start = self.log_start;
@@ -157,8 +164,13 @@ impl Log {
             return Ok(recovery);
         }
         self.epochs.truncate_from_start(self.log_start);
+        if self.size() == 0 {
+            // What the checkpoint says is about records that are gone.
+            self.epochs.clear();
+        }
         self.last_epoch = self.find_last_epoch()?;
-        self.rebuild_producers()?;
+        let flushed = flush_point.map_or(Offset(-1), |point| point.end);
+        self.rebuild_producers(if clean { self.log_end } else { flushed })?;
         self.expire_producers(now);
         if let Some(active) = self.segments.last() {
             let first = active.locate(self.files(active), active.base)?;
@@ -278,7 +290,8 @@ impl Log {
     ) -> Result<(), LogError> {
         let first = bases.first().copied().unwrap_or_default();
         let flushed = flush_point.map_or(first, |point| point.end).max(first);
-        let from = bases.partition_point(|base| *base <= flushed).saturating_sub(1);
+        // A segment that ends just at the flush point may have a tail that a truncation cut off, so it is read too.
+        let from = bases.partition_point(|base| *base < flushed).saturating_sub(1);
         let mut tail = Tail {
             expected: first,
             epoch: LeaderEpoch(-1),
@@ -460,40 +473,55 @@ impl Log {
         self.check_follows(tail, next, files, 0)
     }
 
-    /// Builds the producers' state from the newest usable snapshot at or below the log end and the batches behind it.
-    pub(super) fn rebuild_producers(&mut self) -> Result<(), LogError> {
+    /// Builds the producers' state from the newest usable snapshot at or below `trusted` and the batches behind it.
+    /// Snapshots above go: after an unclean stop they may be of a log that was cut off there before.
+    pub(super) fn rebuild_producers(&mut self, trusted: Offset) -> Result<(), LogError> {
+        let trusted = trusted.min(self.log_end);
         let snapshots = producer_snapshot::list(&list(&self.dir)?);
-        producer_snapshot::remove(&self.dir, &snapshots, |offset| offset > self.log_end)?;
+        producer_snapshot::remove(&self.dir, &snapshots, |offset| offset > trusted)?;
         let first = self.segments.first().map_or(self.log_end, |segment| segment.base);
-        self.producers = ProducerState::empty_at(first);
-        for offset in snapshots.into_iter().rev().filter(|offset| *offset <= self.log_end) {
+        let mut producers = ProducerState::empty_at(first);
+        // One from before the first segment would leave a hole.
+        for offset in snapshots
+            .into_iter()
+            .rev()
+            .filter(|offset| (first..=trusted).contains(offset))
+        {
             let path = producer_snapshot::path(&self.dir, offset);
             if let Some(state) = read_snapshot(&path, offset)? {
-                self.producers = state;
+                producers = state;
                 break;
             }
             remove_file(&path)?;
         }
-        let mut producers = std::mem::take(&mut self.producers);
-        for segment in &self.segments[self.segment_at(producers.end()).min(self.segments.len())..] {
-            let files = self.files(segment);
-            let Some(found) = segment.locate(files, producers.end())? else {
-                continue;
-            };
-            let file = segment.file(files)?;
-            let mut scan = Scan::headers(&file, found.position, segment.size);
-            while let Found::Batch(header) = scan
-                .peek()
-                .map_err(|e| LogError::io("read", files.path(LOG_SUFFIX), e))?
-            {
-                if header.base_offset >= producers.end() {
-                    producers.update(&header);
-                }
-                scan.advance(&header);
+        for at in self.segment_at(producers.end()).min(self.segments.len())..self.segments.len() {
+            if producers.end() == self.segments[at].base && at > 0 {
+                self.write_snapshot_if_missing(&producers)?;
             }
+            self.replay(&self.segments[at], &mut producers)?;
         }
         producers.set_end(self.log_end);
         self.producers = producers;
+        Ok(())
+    }
+
+    /// Updates the state with the batches of a segment that it does not reflect yet.
+    fn replay(&self, segment: &Segment, producers: &mut ProducerState) -> Result<(), LogError> {
+        let files = self.files(segment);
+        let Some(found) = segment.locate(files, producers.end())? else {
+            return Ok(());
+        };
+        let file = segment.file(files)?;
+        let mut scan = Scan::headers(&file, found.position, segment.size);
+        while let Found::Batch(header) = scan
+            .peek()
+            .map_err(|e| LogError::io("read", files.path(LOG_SUFFIX), e))?
+        {
+            if header.base_offset >= producers.end() {
+                producers.update(&header);
+            }
+            scan.advance(&header);
+        }
         Ok(())
     }
 }

@@ -1,10 +1,13 @@
 //! Cutting the log at its end: a follower that has diverged from its leader, or has to begin elsewhere.
 
+use std::fs::File;
+
 use highwater_proto::types::{LeaderEpoch, Offset, TimestampMs};
 
 use crate::log::error::LogError;
-use crate::log::files::remove_file;
+use crate::log::files::{remove_file, replace_file, sync_dir};
 use crate::log::index::{IndexEntry, OffsetEntry, SegmentFiles, TimeEntry};
+use crate::log::leader_epochs;
 use crate::log::log_dir::{self, FlushPoint};
 use crate::log::partition_log::Log;
 use crate::log::producer_snapshot;
@@ -16,8 +19,8 @@ pub(super) const TXN_INDEX_SUFFIX: &str = "txnindex";
 
 impl Log {
     /// Cuts off everything from `offset` on, and the whole batch that `offset` lies in. True if anything was cut. The
-    /// flushed end follows at once; what is left counts as flushed again after the next flush. Waits for the disk if
-    /// `flush-point` vouches for what is cut off: that has to be taken back first.
+    /// flushed end follows at once; what is left counts as flushed again after the next flush. Waits for the disk: if
+    /// `flush-point` vouches for what is cut off, that is taken back first, and the cut is on disk when this returns.
     ///
     /// # Errors
     /// [`LogError`]; the log must then be opened again.
@@ -39,6 +42,10 @@ impl Log {
         let found = self.segments[at].locate(self.files(&self.segments[at]), offset)?;
         let position = found.map_or(self.segments[at].size, |found| found.position);
         let end = found.map_or(offset, |found| found.header.base_offset);
+        if end < self.log_start {
+            self.log_start = end;
+            self.log_dir.record_log_start(self.name(), self.topic_id, Some(end));
+        }
         self.lower_flush_point(end, self.epochs.epoch_at(Offset(end.0 - 1)))?;
 
         self.begin_generation(end);
@@ -54,11 +61,11 @@ impl Log {
             base: segment.base.0,
         };
         let file = segment.truncate(files, position)?;
+        self.sync_cut(Some(&file))?;
         self.dirty.add(&file, true);
         self.last_epoch = self.find_last_epoch()?;
-        self.log_start = self.log_start.min(end);
         self.dirty.epochs |= self.epochs.truncate_from_end(end);
-        self.rebuild_producers()?;
+        self.rebuild_producers(end)?;
         Ok(true)
     }
 
@@ -79,13 +86,27 @@ impl Log {
         }
         let snapshots = producer_snapshot::list(&log_dir::list(&self.dir)?);
         producer_snapshot::remove(&self.dir, &snapshots, |_| true)?;
+        self.sync_cut(None)?;
         self.log_start = offset;
         self.last_epoch = None;
         self.epochs.clear();
-        self.dirty.epochs = true;
+        replace_file(
+            &self.dir.join(leader_epochs::FILE_NAME),
+            self.epochs.to_checkpoint().as_bytes(),
+        )?;
         self.producers = ProducerState::empty_at(offset);
         self.log_dir.record_log_start(self.name(), self.topic_id, None);
         self.add_segment(now)
+    }
+
+    /// Waits until the cut is on disk. Were a part of it undone by a power loss after the next append, then what was
+    /// cut off and what came in its place could end up in one log, with offsets and epochs that look right.
+    fn sync_cut(&self, file: Option<&File>) -> Result<(), LogError> {
+        let synced = match file.map(File::sync_all) {
+            Some(Err(error)) => Err(LogError::io("flush", &self.dir, error)),
+            _ => sync_dir(&self.dir),
+        };
+        synced.inspect_err(|error| self.log_dir.fail(error))
     }
 
     /// From here on the log is another one: flushes that are under way do not count for it.

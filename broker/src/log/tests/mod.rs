@@ -1,7 +1,12 @@
 //! Tests of the log as a whole, on real files.
 
 mod append;
+mod crash;
+mod edges;
 mod producers;
+mod recovery;
+mod retention;
+mod truncation;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -100,6 +100,22 @@ fn garbage_in_every_codec_is_an_error() {
     }
 }
 
+#[test]
+fn the_fuzz_bodies_hold_on_their_corpus() {
+    let corpus = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/corpus");
+    let bodies: [(&str, fn(&[u8])); 2] = [
+        ("produced_batch", fuzz_validate),
+        ("compressed_records", fuzz_decompress),
+    ];
+    for (name, body) in bodies {
+        let files: Vec<_> = std::fs::read_dir(corpus.join(name)).expect("a corpus").collect();
+        assert!(files.len() >= 4, "{name} has a seed for each codec");
+        for file in files {
+            body(&std::fs::read(file.expect("an entry").path()).expect("a file"));
+        }
+    }
+}
+
 /// Some bytes of a good batch changed, perhaps cut.
 fn mutated() -> impl Strategy<Value = Vec<u8>> {
     let edits = prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6);

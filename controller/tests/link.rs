@@ -1,4 +1,5 @@
 //! The controller and a node's own tie to it, as they run together.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,4 +1,5 @@
 //! The controller over its gRPC interface, on the embedded store.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
 use std::path::Path;
 use std::sync::Arc;

@@ -10,16 +10,21 @@ use highwater_proto::types::Revision;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
-use crate::cluster::{Command, Settings, Step, election, reconcile};
+use crate::cluster::{Command, MAX_PUTS_PER_STEP, Settings, Step, election, reconcile};
 use crate::service::metrics::DecisionMetrics;
 use crate::service::updates::Updates;
 use crate::store::layout::{self, ABSENT, LayoutError};
-use crate::store::{CommitError, Guard, Key, Leadership, MetadataStore, Operation, StoreError, Transaction};
+use crate::store::{
+    CommitError, Guard, Key, Leadership, MAX_TXN_OPERATIONS, MetadataStore, Operation, StoreError, Transaction,
+};
 
 /// Commands that may wait; beyond that callers are refused.
 const QUEUE: usize = 1_024;
 /// Pause before what the image demands is tried again after the store failed.
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
+
+// Every step is one transaction.
+const _: () = assert!(MAX_PUTS_PER_STEP <= MAX_TXN_OPERATIONS);
 
 /// Why a command has no answer.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -1,5 +1,5 @@
 //! Where the cluster's metadata is kept. [`MetadataStore`] is the trait; nothing above it knows which implementation
-//! runs. All of them pass one [conformance suite](conformance).
+//! runs. All of them pass one conformance suite (`store/conformance.rs`).
 //!
 //! A store is an ordered map of keys to values with one revision for the whole: every transaction that succeeds gets
 //! the next one, and every key knows the revision that wrote it last.
@@ -17,8 +17,8 @@ use tokio_util::sync::CancellationToken;
 pub use embedded::EmbeddedStore;
 pub use watch::{Watch, WatchError, WatchEvent};
 
-/// Most writes, and most guards besides the leadership guard, that a transaction may have.
-pub const MAX_TXN_OPERATIONS: usize = crate::cluster::MAX_PUTS_PER_STEP;
+/// Most writes, and most guards besides the leadership guard, that a transaction may have: etcd takes 128 of each.
+pub const MAX_TXN_OPERATIONS: usize = 127;
 
 /// A key, relative to the cluster's prefix (design section 3).
 pub type Key = String;

@@ -154,6 +154,7 @@ impl Run {
         }
     }
 
+    #[expect(clippy::too_many_lines, reason = "one arm per action")]
     fn act(&mut self, action: Action) {
         match action {
             Action::Start {
@@ -297,8 +298,7 @@ impl Run {
                 .map(|(key, _)| key)
                 .filter(|key| key.partition.get() % 2 == 0)
                 .collect();
-            let lost = replicas.short.clone();
-            self.lose(node, |key| lost.contains(key));
+            self.lose(node, |key| replicas.short.contains(key));
         }
         let unfence = UnfenceNode { node, epoch, replicas };
         if self.run(&unfence, crash_after).is_none() {

@@ -153,7 +153,8 @@ fn rule_103_manual_assignments() {
         ),
         (Some(NodeId(2)), nodes(&[2]))
     );
-    let bad: [(&[(i32, &[i32])], &str); 7] = [
+    type Assignments<'a> = &'a [(i32, &'a [i32])];
+    let bad: [(Assignments<'_>, &str); 7] = [
         (&[(0, &[])], "empty replica list"),
         (&[(0, &[1, 1])], "includes the broker 1 more than once"),
         (&[(0, &[9])], "includes broker 9, but no such broker is registered"),

@@ -15,6 +15,8 @@ pub struct CoordinatorConfig {
     pub shard: ShardConfig,
     /// How often consumer lag is looked at.
     pub lag_interval: Duration,
+    /// How long a forwarded request waits for the image that its sender had.
+    pub image_timeout: Duration,
     /// How long a clean stop waits for what is in flight.
     pub release_timeout: Duration,
 }
@@ -27,6 +29,7 @@ impl CoordinatorConfig {
             node_id,
             shard: ShardConfig::default(),
             lag_interval: Duration::from_secs(10),
+            image_timeout: Duration::from_secs(2),
             release_timeout: Duration::from_secs(2),
         }
     }

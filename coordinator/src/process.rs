@@ -60,7 +60,16 @@ impl CoordinatorProcess {
     /// # Errors
     /// When the controller does not take it in.
     pub async fn start(parts: ProcessParts<'_>) -> Result<Self, LinkError> {
-        let ProcessParts { config, dialer, grpc, clock, shutdown, metrics, health, .. } = parts;
+        let ProcessParts {
+            config,
+            dialer,
+            grpc,
+            clock,
+            shutdown,
+            metrics,
+            health,
+            ..
+        } = parts;
         health.not_ready("registering with the controller");
         let (announce, releases) = mpsc::channel(RELEASES);
         let options = LinkOptions {
@@ -112,7 +121,6 @@ impl CoordinatorProcess {
     }
 }
 
-
 fn registration(cluster_id: String, grpc: &Listener) -> Registration {
     Registration {
         node_id: None,
@@ -121,7 +129,11 @@ fn registration(cluster_id: String, grpc: &Listener) -> Registration {
             role: NodeRole::Coordinator,
             incarnation: Uuid::new_v4(),
             directory_id: Uuid::nil(),
-            endpoints: vec![Endpoint { name: "GRPC".to_owned(), host: grpc.host().to_owned(), port: grpc.port() }],
+            endpoints: vec![Endpoint {
+                name: "GRPC".to_owned(),
+                host: grpc.host().to_owned(),
+                port: grpc.port(),
+            }],
             rack: None,
             api_ranges: api::api_ranges(),
         },

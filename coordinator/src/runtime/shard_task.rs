@@ -201,6 +201,9 @@ impl ShardTask {
                 Action::Loaded(took) => {
                     let groups = self.shard.groups().sizes().count();
                     tracing::debug!(shard = ?self.id, groups, took_ms = took.as_millis(), "shard is loaded");
+                    // Topics may have been deleted while nobody owned the shard.
+                    let now = self.runtime.now();
+                    self.shard.image_changed(&self.image, now);
                 }
                 Action::LoadFailed(error) => {
                     tracing::error!(shard = ?self.id, error, "the log of a shard cannot be read; its groups are not served");

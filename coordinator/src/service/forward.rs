@@ -1,7 +1,6 @@
 //! Forward: requests of a broker's clients, in order, and their replies as they come.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::StreamExt as _;
@@ -23,8 +22,6 @@ use crate::shard::Outcome;
 /// Requests of one stream that may wait for their replies. Joins are parked, so these are members rather than requests
 /// per second; when they are that many, nothing more is read.
 const MAX_IN_FLIGHT: usize = 200_000;
-/// How long a request waits for the image that its sender had.
-const IMAGE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// A request whose sender knows a newer image. Those behind it wait too: requests of one connection stay in order.
 struct Held {
@@ -40,6 +37,7 @@ pub(super) async fn run(
     stop: CancellationToken,
 ) {
     let mut images = runtime.images.clone();
+    let timeout = runtime.config.image_timeout;
     let mut in_flight = FuturesUnordered::new();
     let mut held: Option<Held> = None;
     loop {
@@ -58,7 +56,7 @@ pub(super) async fn run(
             changed = images.changed(), if held.is_some() => if changed.is_err() { return },
             () = sleep_until(until), if held.is_some() => {}
             message = requests.message(), if held.is_none() && in_flight.len() < MAX_IN_FLIGHT => match message {
-                Ok(Some(request)) => held = Some(Held { request, until: Instant::now() + IMAGE_TIMEOUT }),
+                Ok(Some(request)) => held = Some(Held { request, until: Instant::now() + timeout }),
                 // The broker is gone: it answers its clients itself.
                 Ok(None) | Err(_) => return,
             },

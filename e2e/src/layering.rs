@@ -139,8 +139,13 @@ const COORDINATOR: Modules = &[
     ("group", &[]),
     ("transaction", &[]),
     ("shard", &["group", "transaction"]),
-    ("runtime", &["shard", "group", "transaction"]),
+    ("config", &["shard", "group", "transaction"]),
+    ("runtime", &["config", "shard", "group", "transaction"]),
     ("api", &["runtime", "shard", "group", "transaction"]),
+    ("service", &["api", "runtime", "shard"]),
+    ("lag", &["runtime"]),
+    ("coordinator", &["config", "lag", "runtime", "service", "shard"]),
+    ("process", &["api", "config", "coordinator"]),
 ];
 
 /// Every broken rule, one line each.

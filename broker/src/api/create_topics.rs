@@ -106,6 +106,7 @@ fn created(result: grpc::create_topics_response::Result, layers: &BrokerLayers<'
         name,
         topic_id: Uuid::from_slice(&result.topic_id).unwrap_or_default(),
         error_code: ErrorCode::None.code(),
+        error_message: None,
         num_partitions: result.partitions,
         replication_factor: i16::try_from(result.replication_factor).unwrap_or(i16::MAX),
         configs: Some(configs.collect()),

@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
 
 use highwater_proto::config::{
-    BrokerLayers, DescribedConfig, StaticValues, describe_broker, describe_broker_defaults, describe_topic,
+    BrokerLayers, ConfigSource, DescribedConfig, DescribedSynonym, StaticValues, describe_broker,
+    describe_broker_defaults, describe_topic,
 };
 use highwater_proto::kafka::messages::describe_configs::request::DescribeConfigsResource;
 use highwater_proto::kafka::messages::describe_configs::response::{
@@ -98,12 +99,27 @@ fn configs_of(
         }
         BROKER => {
             own_id(name, asked)?;
-            Ok(describe_broker(&BrokerLayers::of(image, Some(asked), fixed)))
+            let mut configs = describe_broker(&BrokerLayers::of(image, Some(asked), fixed));
+            configs.iter_mut().for_each(|config| name_itself(config, asked));
+            Ok(configs)
         }
         other => {
             let message = format!("Configs of resource type {other} cannot be described.");
             Err(Refused::new(ErrorCode::InvalidRequest, message))
         }
+    }
+}
+
+/// A broker that was started without an id got one from the controller, for good: it is as static as one that was set.
+fn name_itself(config: &mut DescribedConfig, id: NodeId) {
+    if matches!(config.name, "node.id" | "broker.id") && config.source == ConfigSource::Default {
+        config.value = Some(id.to_string());
+        config.source = ConfigSource::StaticBroker;
+        config.synonyms = vec![DescribedSynonym {
+            name: config.name,
+            value: config.value.clone(),
+            source: config.source,
+        }];
     }
 }
 

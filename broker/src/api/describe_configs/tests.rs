@@ -117,6 +117,20 @@ fn a_broker_shows_all_and_the_default_broker_only_what_is_set() {
 }
 
 #[test]
+fn a_broker_knows_its_id_even_if_it_was_not_set() {
+    let configs = ask(BROKER, "1", Some(&["node.id", "broker.id"]), true).configs;
+    for config in &configs {
+        assert_eq!(
+            (config.value.as_deref(), config.config_source),
+            (Some("1"), 4),
+            "{}",
+            &*config.name
+        );
+    }
+    assert_eq!(configs.len(), 2);
+}
+
+#[test]
 fn a_resource_that_is_named_twice_is_described_once() {
     let image = TestImage::new().topic("t", 1, &[(Some(1), &[1])]).build();
     let resource = DescribeConfigsResource {

@@ -3,96 +3,21 @@
 //! and what a read has seen never disappears. Every rule of the leader that this rests on is broken once on purpose, to
 //! see that the schedules find it (the variants C1 to C7 of the model that the rules come from).
 
+mod model;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use highwater_proto::kafka::ErrorCode;
 use highwater_proto::metadata::MetadataImage;
 use highwater_proto::record::Batches;
-use highwater_proto::types::{CoordinatorEpoch, LeaderEpoch, Offset, TimestampMs, TopicId};
+use highwater_proto::types::{CoordinatorEpoch, LeaderEpoch, Offset, TimestampMs};
 
+use self::model::{Answer, Call, Leader, Mutant, Random, commit, fetch};
 use super::*;
-use crate::group::*;
-
-/// A rule of the leader that is broken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Mutant {
-    None,
-    /// Appends are not checked against the end of the log.
-    NoExpectedEnd,
-    /// Appends are answered before they are below the high watermark.
-    AckBeforeCommit,
-    /// Confirmations are given to anybody.
-    ConfirmAnybody,
-    /// Appends of older owners are taken.
-    NoFencing,
-    /// The barrier of a take-over is lifted at once.
-    NoBarrier,
-}
-
-/// A generator that needs no crate: xorshift64*.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, bound: usize) -> usize {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        (self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 33) as usize % bound
-    }
-
-    fn one_in(&mut self, n: usize) -> bool {
-        self.below(n) == 0
-    }
-}
-
-/// The leader of the partition, as all of the replicas together.
-struct Leader {
-    epoch: i32,
-    /// The coordinator epoch that its image has.
-    applied: i32,
-    /// Batches with their base offsets and ends.
-    log: Vec<(i64, i64, Bytes)>,
-    committed: i64,
-    /// Who waits for the high watermark: (call, end).
-    waiting: Vec<(Call, i64)>,
-}
-
-impl Leader {
-    fn end(&self) -> i64 {
-        self.log.last().map_or(0, |batch| batch.1)
-    }
-
-    fn append(&mut self, batches: &Bytes) -> i64 {
-        for batch in Batches::new(batches.clone()) {
-            let mut batch = batch.unwrap();
-            let base = self.end();
-            batch.header.base_offset = Offset(base);
-            let end = base + i64::from(batch.header.record_count);
-            self.log.push((base, end, batch.to_bytes()));
-        }
-        self.end()
-    }
-}
-
-/// A call of an owner.
-#[derive(Clone, Debug)]
-struct Call {
-    owner: usize,
-    action: Action,
-}
-
-/// What comes back from one.
-#[derive(Clone, Debug)]
-enum Answer {
-    Opened(u64, Result<Opened, Failure>),
-    HighWatermark(u64, Result<Offset, Failure>),
-    Read(u64, Result<Chunk, Failure>),
-    Appended(u64, Result<Offset, Failure>),
-    Confirmed(u64, Result<(), Failure>),
-}
+use crate::group::{Now, Reply, Token};
 
 struct Client {
     /// Nothing that is read from now on may be older.
@@ -491,41 +416,6 @@ impl World {
         }
         Ok(())
     }
-}
-
-fn commit(offset: i64) -> Request {
-    Request::OffsetCommit(OffsetCommit {
-        group_id: "g".into(),
-        generation: -1,
-        member_id: "".into(),
-        instance_id: None,
-        retention: None,
-        unknown_group_error: ErrorCode::GroupIdNotFound,
-        topics: vec![CommitTopic {
-            name: "t".into(),
-            topic_id: TopicId::ZERO,
-            partitions: vec![CommitPartition {
-                partition: 0,
-                offset,
-                leader_epoch: -1,
-                metadata: "".into(),
-                refused: None,
-            }],
-        }],
-    })
-}
-
-fn fetch() -> Request {
-    Request::OffsetFetch(OffsetFetch {
-        groups: vec![FetchGroup {
-            group_id: "g".into(),
-            topics: Some(vec![FetchTopic {
-                name: "t".into(),
-                partitions: vec![0],
-            }]),
-        }],
-        require_stable: false,
-    })
 }
 
 /// Commits acknowledged and reads answered, or what went wrong.

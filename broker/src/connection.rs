@@ -4,14 +4,14 @@
 //! not read, and TCP makes the client wait.
 
 use std::collections::VecDeque;
-use std::future::poll_fn;
 use std::io;
 use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use highwater_proto::kafka::ByteStr;
 use tokio::net::TcpStream;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, Sleep};
@@ -20,6 +20,7 @@ use tokio_util::sync::{PollSemaphore, WaitForCancellationFutureOwned};
 use crate::api::{self, ServedApi};
 use crate::broker::Broker;
 use crate::frame::{FrameError, FrameReader};
+use crate::listener::Counted;
 use crate::output::Output;
 use crate::reply::{Answer, Pending};
 
@@ -78,16 +79,33 @@ pub(crate) enum Closed {
 struct InFlight {
     api: &'static ServedApi,
     started: Instant,
+    /// Bytes of the request.
     bytes: usize,
-    /// The frame's share of the process's budget, if it is large.
-    _budget: Option<OwnedSemaphorePermit>,
+    /// Bytes of them that are still in memory.
+    held: usize,
+    /// The frame's share of the process's budget, if it is large and in memory.
+    budget: Option<OwnedSemaphorePermit>,
     pending: Pending,
+}
+
+impl InFlight {
+    /// Gives up the share in memory of a request whose frame is gone, and says how much that was: what a produce request
+    /// waits with after its append is not worth counting.
+    fn free_frame(&mut self) -> usize {
+        if !self.api.frees_frame || matches!(self.pending, Pending::Parked(_)) {
+            return 0;
+        }
+        self.budget = None;
+        std::mem::take(&mut self.held)
+    }
 }
 
 pub(crate) struct Connection {
     stream: Arc<TcpStream>,
     broker: Arc<Broker>,
     client: Arc<Client>,
+    /// `client.id` of the last request.
+    client_id: Option<ByteStr>,
     frames: FrameReader,
     /// Waits for a share of the process's budget; in a box, because few connections ever need it.
     budget: Option<Box<PollSemaphore>>,
@@ -102,10 +120,29 @@ pub(crate) struct Connection {
     timer: Pin<Box<Sleep>>,
     released: bool,
     shutdown: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
+    _counted: Counted,
+}
+
+/// Serves the connection to its end. A future written by hand: as an async function it would be twice as large.
+impl Future for Connection {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let reason = ready!(self.poll_closed(cx));
+        match reason {
+            Closed::ByClient | Closed::Shutdown => {}
+            reason => {
+                let (host, connection_id) = (self.client.host, self.client.connection_id);
+                tracing::debug!(%host, connection_id, %reason, "connection closed");
+            }
+        }
+        Poll::Ready(())
+    }
 }
 
 impl Connection {
-    pub(crate) fn new(stream: TcpStream, broker: Arc<Broker>, client: Client) -> Self {
+    /// A connection that is counted until it is dropped.
+    pub(crate) fn new(stream: TcpStream, broker: Arc<Broker>, client: Client, counted: Counted) -> Self {
         let now = Instant::now();
         let limits = broker.limits();
         Self {
@@ -122,16 +159,13 @@ impl Connection {
             released: false,
             shutdown: Some(Box::pin(broker.shutdown().token().cancelled_owned())),
             client: Arc::new(client),
+            client_id: None,
             broker,
+            _counted: counted,
         }
     }
 
-    /// Serves the connection to its end.
-    pub(crate) async fn run(mut self) -> Closed {
-        poll_fn(|cx| self.poll(cx)).await
-    }
-
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Closed> {
+    fn poll_closed(&mut self, cx: &mut Context<'_>) -> Poll<Closed> {
         self.poll_shutdown(cx);
         for _ in 0..ROUNDS_PER_POLL {
             let progress = match self.poll_round(cx) {
@@ -173,19 +207,22 @@ impl Connection {
             };
             let bytes = frame.len();
             let budget = self.frame_budget.take().map(|(permit, _)| permit);
-            let Some((api, pending)) = api::dispatch(&self.broker, &self.client, frame) else {
+            let Some((api, pending)) = api::dispatch(&self.broker, &self.client, &mut self.client_id, frame) else {
                 // No such API or version, or a body that is none: closed without an answer (rule 110).
                 self.closing.get_or_insert(Closed::ByAnswer);
                 break;
             };
-            self.in_flight_bytes += bytes;
-            self.in_flight.push_back(InFlight {
+            let mut request = InFlight {
                 api,
                 started: Instant::now(),
                 bytes,
-                _budget: budget,
+                held: bytes,
+                budget,
                 pending,
-            });
+            };
+            self.in_flight_bytes += bytes;
+            self.in_flight_bytes -= request.free_frame();
+            self.in_flight.push_back(request);
             progress = true;
         }
         progress
@@ -216,6 +253,7 @@ impl Connection {
             && let Poll::Ready(pending) = parked.as_mut().poll(cx)
         {
             last.pending = pending;
+            self.in_flight_bytes -= last.free_frame();
             progress = true;
         }
         while self.output.memory() < MAX_OUTPUT_BYTES {
@@ -230,7 +268,7 @@ impl Connection {
                 break;
             }
             let Some(done) = self.in_flight.pop_front() else { break };
-            self.in_flight_bytes -= done.bytes;
+            self.in_flight_bytes -= done.held;
             progress = true;
             let response_bytes = match done.pending {
                 Pending::Done(Answer::Reply(reply)) => {
@@ -241,6 +279,7 @@ impl Connection {
                 Pending::Done(Answer::Close) => {
                     self.closing = Some(Closed::ByAnswer);
                     self.in_flight.clear();
+                    self.in_flight_bytes = 0;
                     0
                 }
                 _ => 0,
@@ -396,5 +435,16 @@ impl Connection {
         let (permit, since) = self.frame_budget.as_ref()?;
         let bytes = permit.num_permits() as u64 * BUDGET_UNIT_BYTES as u64;
         Some(*since + LEAST_FRAME_TIME + Duration::from_secs(bytes / LEAST_FRAME_BYTES_PER_SECOND))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Thousands of idle connections have to fit into a few KiB each: their buffers are given back, this is what stays.
+    #[test]
+    fn an_idle_connection_is_small() {
+        assert!(size_of::<Connection>() <= 512, "{}", size_of::<Connection>());
     }
 }

@@ -13,6 +13,8 @@ pub(crate) const FIRST_CHUNK_BYTES: usize = 64 << 10;
 /// What is read on behalf of the next frame: enough for most small requests, so that they come in with one system call,
 /// and little to move when the buffer has to.
 const READ_AHEAD_BYTES: usize = 4 << 10;
+/// The same for connections that have sent only small requests: thousands of them send one and then nothing for long.
+const SMALL_READ_BYTES: usize = 1 << 10;
 /// A connection that has sent frames of this size is trusted with a buffer of that size at once.
 const MAX_TYPICAL_BYTES: usize = 2 << 20;
 
@@ -104,7 +106,12 @@ impl FrameReader {
             _ => self.typical.saturating_sub(have),
         };
         let trusted = self.typical.saturating_sub(have).max(have).max(FIRST_CHUNK_BYTES);
-        let room = missing.min(trusted) + READ_AHEAD_BYTES;
+        let ahead = if self.typical > SMALL_READ_BYTES {
+            READ_AHEAD_BYTES
+        } else {
+            SMALL_READ_BYTES
+        };
+        let room = missing.min(trusted) + ahead;
         self.buffer.reserve(room);
         room
     }

@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::broker::Broker;
-use crate::connection::{Client, Closed, Connection};
+use crate::connection::{Client, Connection};
 
 /// Pause after a failed accept: out of file handles is not cured by asking at once again.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -30,7 +30,8 @@ struct Open {
 }
 
 /// One counted connection; uncounted when dropped.
-struct Counted {
+#[derive(Debug)]
+pub(crate) struct Counted {
     counts: Arc<ConnectionCounts>,
     ip: IpAddr,
 }
@@ -107,14 +108,9 @@ fn admit(broker: &Arc<Broker>, stream: TcpStream, ip: IpAddr, listener: &Arc<str
         listener: Arc::clone(listener),
         host: ip,
     };
-    let connection = Connection::new(stream, Arc::clone(broker), client);
-    broker.shutdown().spawn(async move {
-        match connection.run().await {
-            Closed::ByClient | Closed::Shutdown => {}
-            reason => tracing::debug!(%ip, connection_id, %reason, "connection closed"),
-        }
-        drop(counted);
-    });
+    broker
+        .shutdown()
+        .spawn(Connection::new(stream, Arc::clone(broker), client, counted));
 }
 
 fn prepare(stream: &TcpStream) -> io::Result<()> {

@@ -99,7 +99,7 @@ pub struct RequestContext {
     pub broker: Arc<Broker>,
     /// Where the request came from.
     pub client: Arc<Client>,
-    /// `client.id` of the request header. Shares the frame: detach what is kept.
+    /// `client.id` of the request header. Does not share the frame.
     pub client_id: Option<ByteStr>,
 }
 
@@ -144,6 +144,8 @@ pub trait RawApi {
     const VERSIONS: RangeInclusive<i16>;
     /// True for APIs that coordinators answer: only what all live coordinators serve is advertised.
     const FORWARDED: bool = false;
+    /// True if nothing of the body is kept once the request is dispatched, and no longer parked.
+    const FREES_FRAME: bool = false;
 
     /// Starts a request. What happens before this returns happens in the order in which requests arrive. `None` if the
     /// body is none of this API: the connection is then closed.
@@ -161,6 +163,8 @@ pub struct ServedApi {
     pub max_version: i16,
     /// Answered by coordinators.
     pub forwarded: bool,
+    /// Nothing of a request's frame is in memory while it waits.
+    pub(crate) frees_frame: bool,
     dispatch: fn(RawRequest) -> Option<Pending>,
 }
 
@@ -171,6 +175,7 @@ impl ServedApi {
             min_version: *A::VERSIONS.start(),
             max_version: *A::VERSIONS.end(),
             forwarded: false,
+            frees_frame: false,
             dispatch: dispatch_decoded::<A>,
         }
     }
@@ -181,6 +186,7 @@ impl ServedApi {
             min_version: *A::VERSIONS.start(),
             max_version: *A::VERSIONS.end(),
             forwarded: A::FORWARDED,
+            frees_frame: A::FREES_FRAME,
             dispatch: A::dispatch,
         }
     }
@@ -202,15 +208,20 @@ impl ServedApi {
 pub(crate) fn dispatch(
     broker: &Arc<Broker>,
     client: &Arc<Client>,
+    last_client_id: &mut Option<ByteStr>,
     mut frame: Bytes,
 ) -> Option<(&'static ServedApi, Pending)> {
     let prefix = RequestPrefix::peek(&frame).ok()?;
     let served = ServedApi::find(prefix.api_key).filter(|served| served.takes(prefix.api_version))?;
     let (_, header) = RequestHeader::parse(&mut frame).ok()?;
+    // All requests of a connection have the same client id: it is copied out of the frame once.
+    if header.client_id != *last_client_id {
+        *last_client_id = header.client_id.as_ref().map(ByteStr::detached);
+    }
     let context = RequestContext {
         broker: Arc::clone(broker),
         client: Arc::clone(client),
-        client_id: header.client_id,
+        client_id: last_client_id.clone(),
     };
     let request = RawRequest {
         context,

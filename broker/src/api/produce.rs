@@ -42,6 +42,7 @@ const ERROR_MESSAGES_FROM: i16 = 8;
 impl RawApi for Produce {
     const KEY: ApiKey = ApiKey::Produce;
     const VERSIONS: RangeInclusive<i16> = 3..=13;
+    const FREES_FRAME: bool = true;
 
     fn dispatch(request: RawRequest) -> Option<Pending> {
         let RawRequest {

@@ -45,7 +45,12 @@ impl RawApi for Fetch {
     const VERSIONS: RangeInclusive<i16> = 4..=18;
 
     fn dispatch(request: RawRequest) -> Option<Pending> {
-        let RawRequest { context, version, correlation_id, mut body } = request;
+        let RawRequest {
+            context,
+            version,
+            correlation_id,
+            mut body,
+        } = request;
         let request = FetchRequest::decode(&mut body, version).ok()?;
         Some(match Call::begin(context, version, correlation_id, request) {
             Ok(call) => call.run(),
@@ -92,18 +97,30 @@ impl Call {
         correlation_id: i32,
         request: FetchRequest,
     ) -> Result<Self, Answer> {
-        let ReplicaState { replica_id, replica_epoch, .. } = request.replica_state;
-        let replica_id = if version >= REPLICA_STATE_FROM { replica_id } else { request.replica_id };
+        let ReplicaState {
+            replica_id,
+            replica_epoch,
+            ..
+        } = request.replica_state;
+        let replica_id = if version >= REPLICA_STATE_FROM {
+            replica_id
+        } else {
+            request.replica_id
+        };
         let follower = (replica_id >= 0).then_some((NodeId(replica_id), BrokerEpoch(replica_epoch)));
         let broker = Arc::clone(&context.broker);
-        let max_bytes = u64::try_from(request.max_bytes).unwrap_or(0).min(broker.limits().max_fetch_bytes);
+        let max_bytes = u64::try_from(request.max_bytes)
+            .unwrap_or(0)
+            .min(broker.limits().max_fetch_bytes);
         let (max_wait_ms, min_bytes) = (request.max_wait_ms, request.min_bytes);
         let isolation = match (follower, request.isolation_level) {
             (Some(_), _) => Isolation::LogEnd,
             (None, READ_COMMITTED) => Isolation::ReadCommitted,
             _ => Isolation::ReadUncommitted,
         };
-        let session = broker.fetch_sessions().begin(session_request(request, version, follower), broker.clock().now());
+        let session = broker
+            .fetch_sessions()
+            .begin(session_request(request, version, follower), broker.clock().now());
         let session = session.map_err(|error| encode(version, correlation_id, error, 0, &[], &[]))?;
         Ok(Self {
             context,
@@ -123,7 +140,9 @@ impl Call {
 
     fn run(self) -> Pending {
         let waiter = LazyWaiter::default();
-        let Some(deadline) = self.deadline else { return Pending::Done(self.answer(self.read(None))) };
+        let Some(deadline) = self.deadline else {
+            return Pending::Done(self.answer(self.read(None)));
+        };
         let pass = self.read(Some(&waiter));
         if self.is_complete(&pass) {
             if let Some(waiter) = waiter.0.get() {
@@ -175,7 +194,11 @@ impl Call {
     /// Looks at all partitions. With a waiter, it is registered wherever more may come.
     fn read(&self, waiter: Option<&LazyWaiter>) -> Pass {
         let image = self.context.broker.image();
-        let mut pass = Pass { reads: Vec::with_capacity(self.session.partitions.len()), bytes: 0, final_as_it_is: false };
+        let mut pass = Pass {
+            reads: Vec::with_capacity(self.session.partitions.len()),
+            bytes: 0,
+            final_as_it_is: false,
+        };
         let mut valid = 0_usize;
         for wanted in &self.session.partitions {
             let topic = match resolve(&image, &wanted.topic) {
@@ -227,7 +250,13 @@ impl Call {
         let enough = self.min_bytes.saturating_sub(bytes_before);
         let waiting = waiter.map(|waiter| (enough, move || Arc::clone(waiter.get())));
         match &waiting {
-            Some((enough, waiter)) => partition.read(&request, Some(&Waiting { enough: *enough, waiter })),
+            Some((enough, waiter)) => partition.read(
+                &request,
+                Some(&Waiting {
+                    enough: *enough,
+                    waiter,
+                }),
+            ),
             None => partition.read(&request, None),
         }
     }
@@ -244,16 +273,28 @@ impl Call {
         let sent: Vec<SentState> = answers.iter().map(PartitionAnswer::sent).collect();
         let mut listed = Vec::new();
         let new_id = || rand::random::<i32>() & i32::MAX;
-        let outcome = broker.fetch_sessions().finish(&self.session, &sent, &mut listed, broker.clock().now(), new_id);
+        let outcome = broker
+            .fetch_sessions()
+            .finish(&self.session, &sent, &mut listed, broker.clock().now(), new_id);
         let session_id = match outcome {
             Ok(id) => id,
             Err((error, id)) => return encode(self.version, self.correlation_id, error, id, &[], &[]),
         };
-        let mut answers: Vec<PartitionAnswer> =
-            answers.into_iter().zip(listed).filter_map(|(answer, listed)| listed.then_some(answer)).collect();
+        let mut answers: Vec<PartitionAnswer> = answers
+            .into_iter()
+            .zip(listed)
+            .filter_map(|(answer, listed)| listed.then_some(answer))
+            .collect();
         let endpoints = self.add_leader_hints(&mut answers);
         self.count(&answers);
-        encode(self.version, self.correlation_id, ErrorCode::None, session_id, &answers, &endpoints)
+        encode(
+            self.version,
+            self.correlation_id,
+            ErrorCode::None,
+            session_id,
+            &answers,
+            &endpoints,
+        )
     }
 
     fn add_leader_hints(&self, answers: &mut [PartitionAnswer]) -> Vec<leader::LeaderHint> {
@@ -264,8 +305,12 @@ impl Call {
         let image = self.context.broker.image();
         let moved = |error| matches!(error, ErrorCode::NotLeaderOrFollower | ErrorCode::FencedLeaderEpoch);
         for answer in answers.iter_mut().filter(|answer| moved(answer.error)) {
-            let Ok(topic) = resolve(&image, &answer.topic) else { continue };
-            let Some(hint) = leader::hint(&image, topic, answer.index, &self.context.client) else { continue };
+            let Ok(topic) = resolve(&image, &answer.topic) else {
+                continue;
+            };
+            let Some(hint) = leader::hint(&image, topic, answer.index, &self.context.client) else {
+                continue;
+            };
             answer.current_leader = Some((hint.id, hint.epoch));
             if !endpoints.iter().any(|known| known.id == hint.id) {
                 endpoints.push(hint);
@@ -278,7 +323,10 @@ impl Call {
         let broker = &self.context.broker;
         let image = broker.image();
         for answer in answers {
-            let (bytes, failed) = (answer.records.as_ref().map_or(0, |it| it.len), answer.error != ErrorCode::None);
+            let (bytes, failed) = (
+                answer.records.as_ref().map_or(0, |it| it.len),
+                answer.error != ErrorCode::None,
+            );
             broker.metrics().all_topics().fetched(bytes, failed);
             if let Ok(topic) = resolve(&image, &answer.topic)
                 && let Some(state) = broker.partitions().topic_state(topic.id)
@@ -292,7 +340,11 @@ impl Call {
 fn session_request(request: FetchRequest, version: i16, follower: Option<(NodeId, BrokerEpoch)>) -> SessionRequest {
     let by_id = version >= TOPIC_IDS_FROM;
     let key = |name: &highwater_proto::kafka::ByteStr, id| {
-        if by_id { TopicKey::Id(TopicId(id)) } else { TopicKey::Name(name.clone()) }
+        if by_id {
+            TopicKey::Id(TopicId(id))
+        } else {
+            TopicKey::Name(name.clone())
+        }
     };
     let mut partitions = Vec::with_capacity(request.topics.iter().map(|topic| topic.partitions.len()).sum());
     for topic in &request.topics {
@@ -309,17 +361,32 @@ fn session_request(request: FetchRequest, version: i16, follower: Option<(NodeId
     let mut forgotten = Vec::new();
     for topic in &request.forgotten_topics_data {
         let topic_key = key(&topic.topic, topic.topic_id);
-        forgotten.extend(topic.partitions.iter().map(|index| ForgottenPartition { topic: topic_key.clone(), index: *index }));
+        forgotten.extend(topic.partitions.iter().map(|index| ForgottenPartition {
+            topic: topic_key.clone(),
+            index: *index,
+        }));
     }
-    let (session_id, session_epoch) =
-        if version >= SESSIONS_FROM { (request.session_id, request.session_epoch) } else { (0, -1) };
-    SessionRequest { session_id, session_epoch, privileged: follower.is_some(), partitions, forgotten }
+    let (session_id, session_epoch) = if version >= SESSIONS_FROM {
+        (request.session_id, request.session_epoch)
+    } else {
+        (0, -1)
+    };
+    SessionRequest {
+        session_id,
+        session_epoch,
+        privileged: follower.is_some(),
+        partitions,
+        forgotten,
+    }
 }
 
 /// The topic, or the error of a request that names none that exists.
 fn resolve<'a>(image: &'a MetadataImage, topic: &TopicKey) -> Result<&'a Topic, ErrorCode> {
     match topic {
-        TopicKey::Name(name) => image.topic(name).map(Arc::as_ref).ok_or(ErrorCode::UnknownTopicOrPartition),
+        TopicKey::Name(name) => image
+            .topic(name)
+            .map(Arc::as_ref)
+            .ok_or(ErrorCode::UnknownTopicOrPartition),
         TopicKey::Id(id) => image.topic_by_id(*id).map(Arc::as_ref).ok_or(ErrorCode::UnknownTopicId),
     }
 }

@@ -32,7 +32,11 @@ fn wire_bytes(reply: &Reply) -> Vec<u8> {
     let mut from = 0;
     for (at, range) in &reply.files {
         bytes.extend_from_slice(&reply.head[from..*at]);
-        let slice = FileSlice { file: Arc::clone(&range.file), position: range.position, len: range.length as u64 };
+        let slice = FileSlice {
+            file: Arc::clone(&range.file),
+            position: range.position,
+            len: range.length as u64,
+        };
         bytes.extend_from_slice(&slice.to_bytes().unwrap());
         from = *at;
     }
@@ -42,42 +46,78 @@ fn wire_bytes(reply: &Reply) -> Vec<u8> {
 
 fn partition(file: Arc<std::fs::File>) -> impl Strategy<Value = PartitionAnswer> {
     let numbers = (any::<i64>(), any::<i64>(), any::<i64>());
-    let error = prop_oneof![Just(ErrorCode::None), Just(ErrorCode::NotLeaderOrFollower), Just(ErrorCode::UnknownTopicId)];
+    let error = prop_oneof![
+        Just(ErrorCode::None),
+        Just(ErrorCode::NotLeaderOrFollower),
+        Just(ErrorCode::UnknownTopicId)
+    ];
     let aborted = proptest::option::of(proptest::collection::vec((any::<i64>(), any::<i64>()), 0..3));
     let diverging = proptest::option::of((0..9_i32, any::<i64>()));
     let leader = proptest::option::of((0..9_i32, 0..9_i32));
     let records = proptest::option::of((0..FILE_BYTES as u64 - 400, 1..400_u64));
-    (0..5_u8, any::<i32>(), error, numbers, aborted, (diverging, leader, records)).prop_map(
-        move |(topic, index, error, (high_watermark, last_stable, log_start), aborted_transactions, rest)| {
-            let (diverging, current_leader, records) = rest;
-            PartitionAnswer {
-                topic: TopicKey::Id(TopicId(Uuid::from_u128(u128::from(topic)))),
-                index,
-                error,
-                high_watermark,
-                last_stable,
-                log_start,
-                aborted_transactions,
-                diverging: diverging.map(|(epoch, end)| EpochEnd { epoch: LeaderEpoch(epoch), end: Offset(end) }),
-                current_leader,
-                records: records.map(|(position, len)| FileSlice { file: Arc::clone(&file), position, len }),
-            }
-        },
+    (
+        0..5_u8,
+        any::<i32>(),
+        error,
+        numbers,
+        aborted,
+        (diverging, leader, records),
     )
+        .prop_map(
+            move |(topic, index, error, (high_watermark, last_stable, log_start), aborted_transactions, rest)| {
+                let (diverging, current_leader, records) = rest;
+                PartitionAnswer {
+                    topic: TopicKey::Id(TopicId(Uuid::from_u128(u128::from(topic)))),
+                    index,
+                    error,
+                    high_watermark,
+                    last_stable,
+                    log_start,
+                    aborted_transactions,
+                    diverging: diverging.map(|(epoch, end)| EpochEnd {
+                        epoch: LeaderEpoch(epoch),
+                        end: Offset(end),
+                    }),
+                    current_leader,
+                    records: records.map(|(position, len)| FileSlice {
+                        file: Arc::clone(&file),
+                        position,
+                        len,
+                    }),
+                }
+            },
+        )
 }
 
 /// What the generated codec would be given.
-fn expected(version: i16, error: ErrorCode, session_id: i32, answers: &[PartitionAnswer], endpoints: &[LeaderHint]) -> FetchResponse {
+fn expected(
+    version: i16,
+    error: ErrorCode,
+    session_id: i32,
+    answers: &[PartitionAnswer],
+    endpoints: &[LeaderHint],
+) -> FetchResponse {
     let mut responses: Vec<FetchableTopicResponse> = Vec::new();
     for answer in answers {
         let (name, id) = match &answer.topic {
             TopicKey::Name(name) => (name.clone(), Uuid::nil()),
             TopicKey::Id(id) => (ByteStr::from(""), id.0),
         };
-        if responses.last().is_none_or(|last| last.topic != name || last.topic_id != id) {
-            responses.push(FetchableTopicResponse { topic: name, topic_id: id, ..Default::default() });
+        if responses
+            .last()
+            .is_none_or(|last| last.topic != name || last.topic_id != id)
+        {
+            responses.push(FetchableTopicResponse {
+                topic: name,
+                topic_id: id,
+                ..Default::default()
+            });
         }
-        responses.last_mut().unwrap().partitions.push(expected_partition(version, answer));
+        responses
+            .last_mut()
+            .unwrap()
+            .partitions
+            .push(expected_partition(version, answer));
     }
     let node = |hint: &LeaderHint| NodeEndpoint {
         node_id: hint.id,
@@ -90,7 +130,11 @@ fn expected(version: i16, error: ErrorCode, session_id: i32, answers: &[Partitio
         error_code: if version >= 7 { error.code() } else { 0 },
         session_id: if version >= 7 { session_id } else { 0 },
         responses,
-        node_endpoints: if version >= 16 { endpoints.iter().map(node).collect() } else { Vec::new() },
+        node_endpoints: if version >= 16 {
+            endpoints.iter().map(node).collect()
+        } else {
+            Vec::new()
+        },
         ..Default::default()
     }
 }
@@ -107,17 +151,33 @@ fn expected_partition(version: i16, answer: &PartitionAnswer) -> PartitionData {
         high_watermark: answer.high_watermark,
         last_stable_offset: answer.last_stable,
         log_start_offset: if version >= 5 { answer.log_start } else { -1 },
-        diverging_epoch: answer.diverging.map_or_else(EpochEndOffset::default, |end| EpochEndOffset {
-            epoch: end.epoch.get(),
-            end_offset: end.end.get(),
-            ..Default::default()
-        }),
-        current_leader: answer.current_leader.map_or_else(LeaderIdAndEpoch::default, |(leader_id, leader_epoch)| {
-            LeaderIdAndEpoch { leader_id, leader_epoch, ..Default::default() }
-        }),
-        aborted_transactions: answer.aborted_transactions.as_ref().map(|list| list.iter().map(aborted).collect()),
+        diverging_epoch: answer
+            .diverging
+            .map_or_else(EpochEndOffset::default, |end| EpochEndOffset {
+                epoch: end.epoch.get(),
+                end_offset: end.end.get(),
+                ..Default::default()
+            }),
+        current_leader: answer
+            .current_leader
+            .map_or_else(LeaderIdAndEpoch::default, |(leader_id, leader_epoch)| {
+                LeaderIdAndEpoch {
+                    leader_id,
+                    leader_epoch,
+                    ..Default::default()
+                }
+            }),
+        aborted_transactions: answer
+            .aborted_transactions
+            .as_ref()
+            .map(|list| list.iter().map(aborted).collect()),
         preferred_read_replica: -1,
-        records: Some(answer.records.as_ref().map_or_else(Bytes::new, |records| records.to_bytes().unwrap())),
+        records: Some(
+            answer
+                .records
+                .as_ref()
+                .map_or_else(Bytes::new, |records| records.to_bytes().unwrap()),
+        ),
         ..Default::default()
     }
 }

@@ -123,6 +123,12 @@ impl Highwater {
         for (key, value) in &self.settings {
             command.arg("--set").arg(format!("{key}={value}"));
         }
+        // Highwater refuses a `HIGHWATER_...` that names no config: the settings of the suites are none of its own.
+        for (name, _) in std::env::vars_os() {
+            if name.to_string_lossy().starts_with("HIGHWATER_") {
+                command.env_remove(name);
+            }
+        }
         command
             .envs(self.environment.iter().map(|(k, v)| (k, v)))
             .stdin(Stdio::null());

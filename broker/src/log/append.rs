@@ -307,8 +307,7 @@ impl Log {
                 dir: &self.dir,
                 base: active.base.0,
             };
-            let indexes = active.finish(files)?;
-            indexes.iter().for_each(|index| self.dirty.add(index, false));
+            self.dirty.add_finished(&active.finish(files)?);
         }
         self.write_snapshot()?;
         self.add_segment(now)

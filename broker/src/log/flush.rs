@@ -10,7 +10,9 @@ use smallvec::SmallVec;
 
 use crate::log::error::LogError;
 use crate::log::files::{replace_file, sync_dir};
+use crate::log::fill::Fill;
 use crate::log::log_dir::LogDir;
+use crate::log::segment::Finished;
 
 /// A file with bytes that are not on disk yet.
 #[derive(Clone, Debug)]
@@ -36,6 +38,12 @@ pub(super) struct Dirty {
 }
 
 impl Dirty {
+    /// Adds what closing a segment changed.
+    pub(super) fn add_finished(&mut self, finished: &Finished) {
+        finished.indexes.iter().for_each(|index| self.add(index, false));
+        finished.cut.iter().for_each(|file| self.add(file, true));
+    }
+
     /// Adds a file, once.
     pub(super) fn add(&mut self, file: &Arc<File>, cut: bool) {
         match self.files.iter_mut().find(|dirty| Arc::ptr_eq(&dirty.file, file)) {
@@ -45,6 +53,11 @@ impl Dirty {
                 cut,
             }),
         }
+    }
+
+    /// True if the file is among what waits.
+    pub(super) fn contains(&self, file: &Arc<File>) -> bool {
+        self.files.iter().any(|dirty| Arc::ptr_eq(&dirty.file, file))
     }
 
     /// True if nothing waits.
@@ -58,6 +71,7 @@ impl Dirty {
 #[derive(Debug)]
 pub struct FlushTicket {
     pub(super) log_dir: Arc<LogDir>,
+    pub(super) fill: Option<Arc<Fill>>,
     pub(super) files: SmallVec<[DirtyFile; 2]>,
     pub(super) epoch_checkpoint: Option<(PathBuf, String)>,
     pub(super) dir: Option<PathBuf>,
@@ -99,6 +113,9 @@ impl FlushTicket {
 
     fn sync_files(&self) -> Result<(), LogError> {
         self.log_dir.check()?;
+        if let Some(fill) = &self.fill {
+            fill.run();
+        }
         for dirty in &self.files {
             let result = if dirty.cut {
                 rustix::fs::fsync(&dirty.file)

@@ -8,6 +8,7 @@ use highwater_proto::types::{LeaderEpoch, Offset, TimestampMs, TopicId};
 use crate::log::config::LogConfig;
 use crate::log::error::LogError;
 use crate::log::files::{sync_dir, write_at};
+use crate::log::fill::Fill;
 use crate::log::flush::{Dirty, FlushOutcome, FlushTicket};
 use crate::log::index::SegmentFiles;
 use crate::log::leader_epochs::{self, EpochEnd, LeaderEpochs};
@@ -166,10 +167,12 @@ impl Log {
             return None;
         }
         self.flush_in_flight = true;
+        let fill = self.plan_fill();
         let dirty = std::mem::take(&mut self.dirty);
         let checkpoint = || (self.dir.join(leader_epochs::FILE_NAME), self.epochs.to_checkpoint());
         Some(FlushTicket {
             log_dir: Arc::clone(&self.log_dir),
+            fill,
             files: dirty.files,
             epoch_checkpoint: dirty.epochs.then(checkpoint),
             dir: (dirty.dir || dirty.epochs).then(|| self.dir.clone()),
@@ -178,6 +181,21 @@ impl Log {
             epoch: self.last_epoch,
             generation: self.generation,
         })
+    }
+
+    /// Zeros that the coming flush writes ahead of the batches in the active segment.
+    fn plan_fill(&mut self) -> Option<Arc<Fill>> {
+        if self.config.write_caching {
+            return None;
+        }
+        let active = self.segments.last_mut()?;
+        let files = SegmentFiles {
+            cache: self.log_dir.files(),
+            dir: &self.dir,
+            base: active.base.0,
+        };
+        let file = active.file(files).ok().filter(|file| self.dirty.contains(file))?;
+        active.plan_fill(&file, self.config.segment_bytes)
     }
 
     /// Applies the end of a flush. Some: the durable end moved there. A flush that began before a truncation, or that
@@ -235,9 +253,7 @@ impl Log {
                 dir: &self.dir,
                 base: active.base.0,
             };
-            for index in active.finish(files)? {
-                self.dirty.add(&index, false);
-            }
+            self.dirty.add_finished(&active.finish(files)?);
             self.write_snapshot()?;
         }
         self.dirty.dir = true;

@@ -1,7 +1,6 @@
 //! Opening a log: what is known to be on disk is taken as it is, what comes behind is read and cut at the first batch
 //! that is not whole.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use highwater_proto::record::BatchHeader;
@@ -9,14 +8,13 @@ use highwater_proto::types::{LeaderEpoch, Offset, PartitionIndex, TimestampMs, T
 
 use crate::log::config::LogConfig;
 use crate::log::error::LogError;
-use crate::log::files::remove_file;
+use crate::log::files::{remove_file, sync_dir};
 use crate::log::flush::Dirty;
 use crate::log::index::SegmentFiles;
 use crate::log::leader_epochs::{EpochStart, LeaderEpochs};
 use crate::log::log_dir::{FlushPoint, LogDir, list};
 use crate::log::partition_dir;
 use crate::log::partition_log::Log;
-use crate::log::producer_snapshot;
 use crate::log::producer_state::ProducerState;
 use crate::log::scan::{Found, Scan};
 use crate::log::segment::{LOG_SUFFIX, Segment, corrupt};
@@ -327,15 +325,16 @@ impl Log {
             self.remove_segment_files(base)?;
             recovery.removed_segments += 1;
         }
+        if recovery.removed_segments > 0 {
+            sync_dir(&self.dir)?;
+        }
         for segment in &mut self.segments[from..kept - 1] {
             let files = SegmentFiles {
                 cache: self.log_dir.files(),
                 dir: &self.dir,
                 base: segment.base.0,
             };
-            for index in segment.finish(files)? {
-                self.dirty.add(&index, true);
-            }
+            self.dirty.add_finished(&segment.finish(files)?);
         }
         self.log_end = tail.expected;
         self.durable_end = Offset(0);
@@ -411,16 +410,22 @@ impl Log {
         if tail.expected < tail.flushed && !torn {
             return Err(corrupt(files, scan.position(), stopped_by));
         }
+        // Zeros that were written ahead are no damage.
+        let filled = scan.only_zeros_left().map_err(|e| LogError::io("read", &path, e))?;
         recovery.scanned_bytes += size;
         recovery.rebuilt_indexes += 1;
-        recovery.cut_bytes += size - scan.position();
+        recovery.cut_bytes += if filled { 0 } else { size - scan.position() };
         if scan.position() < size {
             file.set_len(scan.position())
                 .map_err(|e| LogError::io("truncate", &path, e))?;
         }
+        if !filled {
+            // As with a truncation: no half of the cut may be undone after the next append.
+            file.sync_all().map_err(|e| LogError::io("flush", &path, e))?;
+        }
         self.dirty.add(&file, true);
         self.segments.push(segment);
-        Ok(stopped_by == Found::End)
+        Ok(filled)
     }
 
     /// Why a whole batch cannot be the next one.
@@ -472,61 +477,4 @@ impl Log {
         };
         self.check_follows(tail, next, files, 0)
     }
-
-    /// Builds the producers' state from the newest usable snapshot at or below `trusted` and the batches behind it.
-    /// Snapshots above go: after an unclean stop they may be of a log that was cut off there before.
-    pub(super) fn rebuild_producers(&mut self, trusted: Offset) -> Result<(), LogError> {
-        let trusted = trusted.min(self.log_end);
-        let snapshots = producer_snapshot::list(&list(&self.dir)?);
-        producer_snapshot::remove(&self.dir, &snapshots, |offset| offset > trusted)?;
-        let first = self.segments.first().map_or(self.log_end, |segment| segment.base);
-        let mut producers = ProducerState::empty_at(first);
-        // One from before the first segment would leave a hole.
-        for offset in snapshots
-            .into_iter()
-            .rev()
-            .filter(|offset| (first..=trusted).contains(offset))
-        {
-            let path = producer_snapshot::path(&self.dir, offset);
-            if let Some(state) = read_snapshot(&path, offset)? {
-                producers = state;
-                break;
-            }
-            remove_file(&path)?;
-        }
-        for at in self.segment_at(producers.end()).min(self.segments.len())..self.segments.len() {
-            if producers.end() == self.segments[at].base && at > 0 {
-                self.write_snapshot_if_missing(&producers)?;
-            }
-            self.replay(&self.segments[at], &mut producers)?;
-        }
-        producers.set_end(self.log_end);
-        self.producers = producers;
-        Ok(())
-    }
-
-    /// Updates the state with the batches of a segment that it does not reflect yet.
-    fn replay(&self, segment: &Segment, producers: &mut ProducerState) -> Result<(), LogError> {
-        let files = self.files(segment);
-        let Some(found) = segment.locate(files, producers.end())? else {
-            return Ok(());
-        };
-        let file = segment.file(files)?;
-        let mut scan = Scan::headers(&file, found.position, segment.size);
-        while let Found::Batch(header) = scan
-            .peek()
-            .map_err(|e| LogError::io("read", files.path(LOG_SUFFIX), e))?
-        {
-            if header.base_offset >= producers.end() {
-                producers.update(&header);
-            }
-            scan.advance(&header);
-        }
-        Ok(())
-    }
-}
-
-fn read_snapshot(path: &Path, end: Offset) -> Result<Option<ProducerState>, LogError> {
-    let bytes = std::fs::read(path).map_err(|e| LogError::io("read", path, e))?;
-    Ok(producer_snapshot::decode(end, &bytes))
 }

@@ -82,6 +82,19 @@ impl<'a> Scan<'a> {
         })
     }
 
+    /// True if nothing but zeros follows, or nothing at all.
+    pub(super) fn only_zeros_left(&mut self) -> io::Result<bool> {
+        let mut at = self.position;
+        while at < self.end {
+            let bytes = self.bytes(at, 4096.min((self.end - at) as usize))?;
+            if bytes.is_empty() || bytes.iter().any(|byte| *byte != 0) {
+                return Ok(false);
+            }
+            at += bytes.len() as u64;
+        }
+        Ok(true)
+    }
+
     /// Goes on behind the batch at the current position.
     pub(super) fn advance(&mut self, header: &BatchHeader) {
         self.position += header.size() as u64;

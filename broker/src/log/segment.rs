@@ -9,6 +9,7 @@ use highwater_proto::types::{Offset, TimestampMs};
 
 use crate::log::error::LogError;
 use crate::log::files::CachedFile;
+use crate::log::fill::{Fill, FillAhead};
 use crate::log::index::{Index, IndexEntry, OffsetEntry, SegmentFiles, TimeEntry};
 use crate::log::scan::{Found, Scan};
 
@@ -34,6 +35,16 @@ pub(super) struct Segment {
     largest: Option<TimeEntry>,
     time_indexed: i64,
     bytes_since_entry: u64,
+    fill: FillAhead,
+}
+
+/// Files that closing a segment changed, to be flushed.
+#[derive(Debug)]
+pub(super) struct Finished {
+    /// Its indexes.
+    pub indexes: [Arc<File>; 2],
+    /// Its batches, if zeros were cut off behind them.
+    pub cut: Option<Arc<File>>,
 }
 
 /// The batch that holds an offset.
@@ -59,6 +70,7 @@ impl Segment {
             largest: None,
             time_indexed: -1,
             bytes_since_entry: 0,
+            fill: FillAhead::default(),
         }
     }
 
@@ -105,9 +117,12 @@ impl Segment {
         index_interval: u64,
     ) -> Result<Arc<File>, LogError> {
         let file = self.file(files)?;
+        let size: u64 = headers.iter().map(|header| header.size() as u64).sum();
+        self.fill.make_way(self.size + size);
         if let Err(error) = write_all(&file, buffers, self.size) {
             // What was written of it lies behind the end and must not look like batches after a crash. If it cannot
             // be cut now, the next append overwrites it, and recovery checks all that was not flushed.
+            self.fill.end(self.size);
             let _ = file.set_len(self.size);
             return Err(LogError::io("write", files.path(LOG_SUFFIX), error));
         }
@@ -155,13 +170,25 @@ impl Segment {
         Ok(())
     }
 
-    /// Completes the indexes on disk: at roll and at clean shutdown. Returns their files, to be flushed.
-    pub(super) fn finish(&mut self, files: SegmentFiles<'_>) -> Result<[Arc<File>; 2], LogError> {
+    /// Completes the segment on disk, at roll and at clean shutdown: nothing behind the batches, all index entries.
+    pub(super) fn finish(&mut self, files: SegmentFiles<'_>) -> Result<Finished, LogError> {
+        let mut cut = None;
+        if self.fill.end(self.size) {
+            let file = self.file(files)?;
+            file.set_len(self.size)
+                .map_err(|e| LogError::io("truncate", files.path(LOG_SUFFIX), e))?;
+            cut = Some(file);
+        }
         self.index_time();
-        let open = [self.offsets.open(files)?, self.times.open(files)?];
+        let indexes = [self.offsets.open(files)?, self.times.open(files)?];
         self.offsets.shrink();
         self.times.shrink();
-        Ok(open)
+        Ok(Finished { indexes, cut })
+    }
+
+    /// Zeros that the coming flush should write ahead, if any.
+    pub(super) fn plan_fill(&mut self, file: &Arc<File>, limit: u64) -> Option<Arc<Fill>> {
+        self.fill.plan(file, self.size, limit)
     }
 
     /// Bytes of the larger index relative to what it may hold: true if no further entry fits.
@@ -267,6 +294,7 @@ impl Segment {
     /// Cuts the segment at the byte `position`, the start of a batch, and rebuilds the end of what is known of it.
     pub(super) fn truncate(&mut self, files: SegmentFiles<'_>, position: u64) -> Result<Arc<File>, LogError> {
         let file = self.file(files)?;
+        self.fill.end(position);
         file.set_len(position)
             .map_err(|e| LogError::io("truncate", files.path(LOG_SUFFIX), e))?;
         self.size = position;

@@ -191,11 +191,8 @@ impl World {
         let at = Offset(start + (end - start) * i64::from(share) / 255);
         self.lineages.push(self.model.clone());
         if self.log().truncate_to(at).unwrap() {
-            // A cut waits for the disk.
             self.sync_names();
-            let cut = self.names().into_iter().rfind(|name| name.ends_with(".log")).unwrap();
-            let content = fs::read(self.dir().join(&cut)).unwrap();
-            self.durable.contents.insert(cut, content);
+            self.note_cut();
         }
         self.model.retain(|batch| batch.header.last_offset() < at);
         self.epoch += 1;
@@ -264,6 +261,14 @@ impl World {
         outcome
     }
 
+    /// A cut waits for the disk: what is left of the last segment.
+    fn note_cut(&mut self) {
+        if let Some(cut) = self.names().into_iter().rfind(|name| name.ends_with(".log")) {
+            let content = fs::read(self.dir().join(&cut)).unwrap();
+            self.durable.contents.insert(cut, content);
+        }
+    }
+
     fn sync_names(&mut self) {
         self.durable.names = self.names();
         let names = &self.durable.names;
@@ -303,6 +308,12 @@ impl World {
         assert_eq!(recovery.short, None);
         if !self.dir().is_dir() {
             self.durable = Durable::default(); // moved aside
+        }
+        if recovery.removed_segments > 0 {
+            self.sync_names();
+        }
+        if recovery.cut_bytes > 0 {
+            self.note_cut();
         }
         let found = read_all(&log);
         let mut history = self.check(&log, &found, flushed);

@@ -357,3 +357,53 @@ fn a_second_process_is_kept_out() {
     drop(first);
     disk.start();
 }
+
+#[test]
+fn segments_are_filled_ahead_and_hold_nothing_else_when_they_are_closed() {
+    let disk = Disk::new();
+    let (mut log, _) = disk.open(&with(|c| c.segment_bytes = 100_000));
+    let path = disk.path("00000000000000000000.log");
+    let length = || std::fs::metadata(&path).unwrap().len();
+    for i in 0..5 {
+        append(&mut log, &batch(i, 2));
+        flush(&mut log);
+    }
+    assert!(length() > log.size() + 60_000, "a flush carries data only");
+    let batches = read_all(&log);
+    drop(log);
+
+    let (mut log, recovery) = disk.open(&with(|c| c.segment_bytes = 100_000));
+    assert_eq!((read_all(&log), recovery.cut_bytes, recovery.short), (batches, 0, None));
+    assert_eq!(length(), log.size(), "recovery cuts the zeros off");
+    for i in 0..5 {
+        append(&mut log, &batch(i, 2));
+        flush(&mut log);
+    }
+    assert!(length() > log.size());
+    let size = log.size();
+    log.roll(NOW).unwrap();
+    assert_eq!(length(), size);
+    let ticket = log.take_flush_ticket().unwrap();
+    assert!(
+        ticket
+            .files
+            .iter()
+            .any(|dirty| same_file(&dirty.file, &path) && dirty.cut)
+    );
+    log.complete_flush(&ticket.flush());
+
+    let active = disk.path(&format!("{:020}.log", log.active_base().0));
+    for i in 0..5 {
+        append(&mut log, &batch(i, 2));
+        flush(&mut log);
+    }
+    let end = log.log_end();
+    let expected = log.size() - size;
+    close(log);
+    assert_eq!(
+        std::fs::metadata(active).unwrap().len(),
+        expected,
+        "and so does a clean stop"
+    );
+    assert_eq!(disk.open(&config()).0.log_end(), end);
+}

@@ -90,16 +90,6 @@ struct World {
     lineages: Vec<Vec<Batch>>,
 }
 
-fn temp() -> TempDir {
-    // Flushing costs nothing in memory, and the model knows what was flushed.
-    let memory = Path::new("/dev/shm");
-    if memory.is_dir() {
-        tempfile::tempdir_in(memory).unwrap()
-    } else {
-        tempfile::tempdir().unwrap()
-    }
-}
-
 fn tiny() -> Arc<LogConfig> {
     with(|c| (c.segment_bytes, c.index_interval_bytes) = (1200, 150))
 }

@@ -23,6 +23,16 @@ use super::*;
 const NOW: TimestampMs = TimestampMs(1_700_000_000_000);
 const TOPIC_ID: TopicId = TopicId(Uuid::from_u128(0x1234));
 
+/// A directory in memory if there is one: flushing costs nothing there, and nothing here depends on the disk.
+fn temp() -> TempDir {
+    let memory = std::path::Path::new("/dev/shm");
+    if memory.is_dir() {
+        tempfile::tempdir_in(memory).unwrap()
+    } else {
+        tempfile::tempdir().unwrap()
+    }
+}
+
 /// A data directory that outlives the processes on it.
 struct Disk {
     temp: TempDir,

@@ -8,6 +8,7 @@ use std::io;
 use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -35,7 +36,7 @@ const RELEASE_AFTER: Duration = Duration::from_secs(2);
 /// A frame that holds a share of the process's budget must come in within this and its size at
 /// [`LEAST_FRAME_BYTES_PER_SECOND`], once the budget runs short.
 const LEAST_FRAME_TIME: Duration = Duration::from_secs(10);
-const LEAST_FRAME_BYTES_PER_SECOND: u64 = 1 << 20;
+const LEAST_FRAME_BYTES_PER_SECOND: u64 = 4 << 20;
 /// Without an idle limit: longer than a process lives.
 const NEVER: Duration = Duration::from_secs(365 * 24 * 3600);
 /// What requests under way get to finish when the process stops.
@@ -46,7 +47,7 @@ const ROUNDS_PER_POLL: usize = 64;
 pub(crate) const BUDGET_UNIT_BYTES: usize = 1 << 10;
 
 /// Who is at the other end: what handlers may want to know of a connection.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct Client {
     /// Unique within the process.
     pub connection_id: u64,
@@ -54,6 +55,9 @@ pub struct Client {
     pub listener: Arc<str>,
     /// Its address.
     pub host: IpAddr,
+    /// What it fetched last had to be read from disk: the next fetch may wait for the disk even where it only looks for
+    /// the position.
+    pub(crate) reads_cold_data: AtomicBool,
 }
 
 /// Why a connection ended.
@@ -223,6 +227,9 @@ impl Connection {
             self.in_flight_bytes += bytes;
             self.in_flight_bytes -= request.free_frame();
             self.in_flight.push_back(request);
+            if self.broker.limits().request_memory_is_short() {
+                self.frames.release();
+            }
             progress = true;
         }
         progress
@@ -295,14 +302,18 @@ impl Connection {
         if self.output.is_empty() {
             return Ok(false);
         }
-        match self.output.poll_write(&self.stream, cx) {
+        let written = self.output.poll_write(&self.stream, cx);
+        if let Some(cold) = self.output.take_temperature() {
+            self.client.reads_cold_data.store(cold, Ordering::Relaxed);
+        }
+        match written {
             Poll::Ready(written) => Ok(written? > 0),
             Poll::Pending => Ok(false),
         }
     }
 
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Result<bool, Closed> {
-        if self.closing.is_some() || !self.may_take_more() || !self.poll_budget(cx)? {
+        if self.closing.is_some() || !self.may_take_more() || !self.poll_budget(cx) {
             return Ok(false);
         }
         match self.stream.poll_read_ready(cx) {
@@ -324,36 +335,35 @@ impl Connection {
         }
     }
 
-    /// True if the frame in front may go on coming in: it is small so far, or it has its share of the budget.
-    fn poll_budget(&mut self, cx: &mut Context<'_>) -> Result<bool, Closed> {
-        if self.frame_budget.is_some() || !self.frames.needs_budget() {
-            return Ok(true);
-        }
-        let Some(size) = self.frames.announced()? else {
-            return Ok(true);
+    /// True if the frame in front may go on coming in: it is small, or it has its share of the budget for as much as the
+    /// next read may bring. The share grows with what arrives, so that an announced length costs nobody anything.
+    fn poll_budget(&mut self, cx: &mut Context<'_>) -> bool {
+        let needed = self.frames.planned().div_ceil(BUDGET_UNIT_BYTES);
+        let held = self.frame_budget.as_ref().map_or(0, |(permit, _)| permit.num_permits());
+        let Some(units) = needed.checked_sub(held).filter(|units| *units > 0) else {
+            return true;
         };
-        if size <= crate::frame::FIRST_CHUNK_BYTES {
-            return Ok(true);
+        let units = u32::try_from(units).unwrap_or(u32::MAX);
+        let memory = &self.broker.limits().request_memory;
+        let permit = match &mut self.budget {
+            None => match Arc::clone(memory).try_acquire_many_owned(units) {
+                Ok(permit) => Some(permit),
+                Err(_) => {
+                    self.budget = Some(Box::new(PollSemaphore::new(Arc::clone(memory))));
+                    return self.poll_budget(cx);
+                }
+            },
+            Some(semaphore) => match semaphore.poll_acquire_many(cx, units) {
+                Poll::Ready(permit) => permit,
+                Poll::Pending => return false,
+            },
+        };
+        self.budget = None;
+        match (&mut self.frame_budget, permit) {
+            (Some((held, _)), Some(permit)) => held.merge(permit),
+            (none, permit) => *none = permit.map(|permit| (permit, Instant::now())),
         }
-        let limits = self.broker.limits();
-        let units = u32::try_from(size.div_ceil(BUDGET_UNIT_BYTES)).unwrap_or(u32::MAX);
-        if self.budget.is_none()
-            && let Ok(permit) = Arc::clone(&limits.request_memory).try_acquire_many_owned(units)
-        {
-            self.frame_budget = Some((permit, Instant::now()));
-            return Ok(true);
-        }
-        let semaphore = self
-            .budget
-            .get_or_insert_with(|| Box::new(PollSemaphore::new(Arc::clone(&limits.request_memory))));
-        match semaphore.poll_acquire_many(cx, units) {
-            Poll::Ready(permit) => {
-                self.budget = None;
-                self.frame_budget = permit.map(|permit| (permit, Instant::now()));
-                Ok(true)
-            }
-            Poll::Pending => Ok(false),
-        }
+        true
     }
 
     fn poll_shutdown(&mut self, cx: &mut Context<'_>) {

@@ -8,7 +8,7 @@ use tokio::net::TcpStream;
 
 /// Bytes of the length in front of a frame.
 const LENGTH_BYTES: usize = 4;
-/// What a frame may bring into memory before it needs a share of the process's budget, and the least growth of a buffer.
+/// Frames above this need a share of the process's budget; also the least growth of a buffer.
 pub(crate) const FIRST_CHUNK_BYTES: usize = 64 << 10;
 /// What is read on behalf of the next frame: enough for most small requests, so that they come in with one system call,
 /// and little to move when the buffer has to.
@@ -88,9 +88,21 @@ impl FrameReader {
         }
     }
 
-    /// True once so much of a large frame is here that the rest needs a share of the process's budget.
-    pub(crate) fn needs_budget(&self) -> bool {
-        self.buffer.len() >= FIRST_CHUNK_BYTES
+    /// Bytes of a large frame that will be in memory after the next read: what needs a share of the process's budget.
+    /// 0 for small frames.
+    pub(crate) fn planned(&self) -> usize {
+        match self.announced() {
+            Ok(Some(size)) if size > FIRST_CHUNK_BYTES => self.buffer.len() + self.growth(size),
+            _ => 0,
+        }
+    }
+
+    /// How much of a frame of this size to make room for: what the connection is trusted with, else as much again as has
+    /// arrived.
+    fn growth(&self, size: usize) -> usize {
+        let have = self.buffer.len();
+        let trusted = self.typical.saturating_sub(have).max(have).max(FIRST_CHUNK_BYTES);
+        (LENGTH_BYTES + size).saturating_sub(have).min(trusted)
     }
 
     /// Reads what the socket has, up to a little behind the frame in front. 0 is the end of the stream.
@@ -100,18 +112,17 @@ impl FrameReader {
     }
 
     fn make_room(&mut self) -> usize {
-        let have = self.buffer.len();
         let missing = match self.announced() {
-            Ok(Some(size)) => (LENGTH_BYTES + size).saturating_sub(have),
-            _ => self.typical.saturating_sub(have),
+            Ok(Some(size)) => self.growth(size),
+            // The buffer of the last frame is used again if nothing holds on to it, whatever its size.
+            _ => self.typical.min(FIRST_CHUNK_BYTES).saturating_sub(self.buffer.len()),
         };
-        let trusted = self.typical.saturating_sub(have).max(have).max(FIRST_CHUNK_BYTES);
         let ahead = if self.typical > SMALL_READ_BYTES {
             READ_AHEAD_BYTES
         } else {
             SMALL_READ_BYTES
         };
-        let room = missing.min(trusted) + ahead;
+        let room = missing + ahead;
         self.buffer.reserve(room);
         room
     }
@@ -170,8 +181,10 @@ mod tests {
     fn an_announced_length_does_not_become_memory() {
         let mut reader = reader(&[0x06, 0, 0, 0, 1]);
         assert!(reader.capacity() < 2 * (FIRST_CHUNK_BYTES + READ_AHEAD_BYTES));
+        assert!(reader.planned() <= FIRST_CHUNK_BYTES + 5);
         reader.push(&vec![0; 200 << 10]);
         assert!(reader.capacity() < 1 << 20, "growth follows what arrived");
+        assert!(reader.planned() <= 2 * ((200 << 10) + 5));
     }
 
     #[test]
@@ -182,7 +195,7 @@ mod tests {
         drop(reader.next().unwrap().unwrap());
         reader.push(&300_000_i32.to_be_bytes());
         assert!(reader.capacity() >= 300_004);
-        drop(reader.next());
+        assert_eq!(reader.planned(), 300_004);
         reader.buffer.clear();
         reader.release();
         assert_eq!(reader.buffer.capacity(), 0);

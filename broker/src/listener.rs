@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -107,6 +107,7 @@ fn admit(broker: &Arc<Broker>, stream: TcpStream, ip: IpAddr, listener: &Arc<str
         connection_id,
         listener: Arc::clone(listener),
         host: ip,
+        reads_cold_data: AtomicBool::new(false),
     };
     broker
         .shutdown()

@@ -48,6 +48,8 @@ pub(crate) struct Output {
     /// Bytes held in memory: file ranges hold none.
     memory: usize,
     cold: Option<ColdJob>,
+    /// Whether the last range that was looked at was on disk only.
+    temperature: Option<bool>,
     /// Bounds the blocking threads that read for slow disks.
     cold_reads: Arc<Semaphore>,
 }
@@ -58,6 +60,7 @@ impl Output {
             chunks: VecDeque::new(),
             memory: 0,
             cold: None,
+            temperature: None,
             cold_reads,
         }
     }
@@ -80,6 +83,11 @@ impl Output {
 
     pub(crate) fn is_empty(&self) -> bool {
         self.chunks.is_empty()
+    }
+
+    /// Whether the ranges that were sent since the last call were on disk only; `None` without any.
+    pub(crate) fn take_temperature(&mut self) -> Option<bool> {
+        self.temperature.take()
     }
 
     pub(crate) fn memory(&self) -> usize {
@@ -120,9 +128,11 @@ impl Output {
                         ..range.clone()
                     };
                     if !is_cached(&piece) {
+                        self.temperature = Some(true);
                         self.cold = Some(self.send_cold(stream, piece));
                         continue;
                     }
+                    self.temperature.get_or_insert(false);
                     send_file(stream, &piece).map(|count| self.sent_of_file(count))
                 }
             };
@@ -202,10 +212,12 @@ impl Output {
             }
             match read_cached(range)? {
                 Some(bytes) => {
+                    self.temperature.get_or_insert(false);
                     self.memory += bytes.len();
                     self.chunks[index] = Chunk::Bytes(bytes);
                 }
                 None if index == 0 => {
+                    self.temperature = Some(true);
                     self.cold = Some(self.read_cold(range.clone()));
                     break;
                 }

@@ -5,7 +5,7 @@ use highwater_proto::record::{Batch, RecordIter};
 use highwater_proto::types::{LeaderEpoch, Offset, TimestampMs};
 
 use super::{Isolation, Partition, State, leadership_error_code, log_error_code};
-use crate::log::{BatchRecords, EpochEnd, LogError, find_record};
+use crate::log::{BatchRecords, EpochEnd, LogError, TimestampOffset, find_record};
 use crate::records;
 
 /// An offset that was looked up.
@@ -17,6 +17,16 @@ pub struct FoundOffset {
     pub timestamp: Option<TimestampMs>,
     /// Leader epoch of its record, or of the leader for the end of the log.
     pub leader_epoch: Option<LeaderEpoch>,
+}
+
+impl From<TimestampOffset> for FoundOffset {
+    fn from(found: TimestampOffset) -> Self {
+        Self {
+            offset: found.offset,
+            timestamp: Some(found.timestamp),
+            leader_epoch: Some(found.leader_epoch),
+        }
+    }
 }
 
 /// Why an offset could not be looked up.
@@ -126,9 +136,15 @@ impl Partition {
             )
         };
         let found = match wanted {
-            Some(wanted) => self.find_by_time(wanted)?.filter(|found| found.offset < visible),
+            Some(wanted) => self.find_by_time(wanted)?,
             None => None,
         };
+        let found = match found {
+            // The record with the largest timestamp was deleted, but not the segment that knows of it.
+            None if timestamp.is_none() && wanted.is_some() => self.largest_that_is_left()?,
+            found => found,
+        };
+        let found = found.filter(|found| found.offset < visible);
         if found.is_none() && !knows_latest {
             return Err(LookupError::NotAvailable);
         }
@@ -136,9 +152,7 @@ impl Partition {
     }
 
     fn find_by_time(&self, wanted: TimestampMs) -> Result<Option<FoundOffset>, LookupError> {
-        let records = StoredRecords {
-            limit: records::decompressed_limit(self.topic.settings().rules.max_message_bytes),
-        };
+        let records = self.stored_records();
         let mut from = Offset(0);
         loop {
             let (log_start, batch) = {
@@ -153,13 +167,25 @@ impl Partition {
             let Some((header, slice)) = batch else { return Ok(None) };
             let found = find_record(&header, &slice, wanted, log_start, &records);
             if let Some(found) = found.map_err(|error| self.lookup_failed(&error))? {
-                return Ok(Some(FoundOffset {
-                    offset: found.offset,
-                    timestamp: Some(found.timestamp),
-                    leader_epoch: Some(found.leader_epoch),
-                }));
+                return Ok(Some(found.into()));
             }
             from = header.next_offset();
+        }
+    }
+
+    fn largest_that_is_left(&self) -> Result<Option<FoundOffset>, LookupError> {
+        let records = self.stored_records();
+        let state = self.state.lock();
+        let found = state
+            .log()?
+            .offset_of_max_timestamp(&records)
+            .map_err(|error| self.lookup_failed(&error))?;
+        Ok(found.map(FoundOffset::from))
+    }
+
+    fn stored_records(&self) -> StoredRecords {
+        StoredRecords {
+            limit: records::decompressed_limit(self.topic.settings().rules.max_message_bytes),
         }
     }
 

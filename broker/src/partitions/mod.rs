@@ -5,9 +5,6 @@ mod checkpoint;
 mod housekeeping;
 mod recovery;
 
-#[cfg(test)]
-mod tests;
-
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;

@@ -250,3 +250,22 @@ async fn a_stop_answers_what_is_under_way_and_closes() {
     assert_eq!(response.error_code, 0);
     assert!(client.is_closed().await);
 }
+
+#[tokio::test]
+async fn frames_that_are_announced_and_not_sent_take_nothing_from_others() {
+    let broker = TestBroker::start().await;
+    broker.create("t", 1, &[("max.message.bytes", "4000000")]).await;
+    let mut hostile = Vec::new();
+    for _ in 0..100 {
+        let mut client = broker.connect().await;
+        let mut bytes = (100_i32 << 20).to_be_bytes().to_vec();
+        bytes.resize(80_000, 0);
+        client.stream.write_all(&bytes).await.unwrap();
+        hostile.push(client);
+    }
+    let mut client = broker.connect().await;
+    let large = "x".repeat(1_000_000);
+    for _ in 0..10 {
+        assert_eq!(produce(&mut client, "t", -1, batch(&[&large])).await.error_code, 0);
+    }
+}

@@ -342,3 +342,61 @@ async fn consumers_do_not_see_what_is_not_committed() {
         ErrorCode::OffsetOutOfRange.code()
     );
 }
+
+/// Writes back and drops what the page cache holds of a topic's log.
+fn cool_down(broker: &TestBroker, partition: &str) {
+    let file = std::fs::File::open(broker.data_dir().join(partition).join("00000000000000000000.log")).unwrap();
+    file.sync_all().unwrap();
+    rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed).unwrap();
+    let mut byte = [0];
+    let nowait = rustix::io::ReadWriteFlags::NOWAIT;
+    let read = rustix::io::preadv2(&file, &mut [std::io::IoSliceMut::new(&mut byte)], 0, nowait);
+    assert_eq!(
+        read,
+        Err(rustix::io::Errno::AGAIN),
+        "still in the page cache: the test would prove nothing"
+    );
+}
+
+#[tokio::test]
+async fn records_that_left_the_page_cache_are_read_from_disk() {
+    let (broker, mut client) = with_topic(&[]).await;
+    let mut expected = Vec::new();
+    for index in 0..40 {
+        let value = format!("{index}-{}", "x".repeat(if index % 2 == 0 { 100 } else { 90_000 }));
+        assert_eq!(produce(&mut client, "t", -1, batch(&[&value])).await.error_code, 0);
+        expected.push(value);
+    }
+    // Above and below the size from which on the kernel copies, the second time by a reader that is known to be cold.
+    for max_bytes in [1 << 20, 50_000, 200_000] {
+        let mut read = Vec::new();
+        while read.len() < expected.len() {
+            cool_down(&broker, "t-0");
+            let mut next = request(12, "t", 0, read.len() as i64);
+            next.max_wait_ms = 100;
+            next.topics[0].partitions[0].partition_max_bytes = max_bytes;
+            read.extend(values(only(&client.call(12, &next).await).records.as_ref()));
+        }
+        assert_eq!(read, expected);
+    }
+}
+
+#[tokio::test]
+async fn with_write_caching_nothing_waits_for_the_disk() {
+    let (broker, mut client) = with_topic(&[]).await;
+    broker.create("cached", 1, &[("write.caching", "true")]).await;
+    for topic in ["cached", "t"] {
+        assert_eq!(produce(&mut client, topic, -1, batch(&["a"])).await.error_code, 0);
+        assert_eq!(fetch(&mut client, topic, 0).await.high_watermark, 1);
+    }
+    let flushed = |topic: &str| {
+        let text = std::fs::read_to_string(broker.data_dir().join("flush-point")).unwrap_or_default();
+        text.lines().any(|line| line.starts_with(topic))
+    };
+    let deadline = Instant::now() + Duration::from_secs(8);
+    while !flushed("t ") {
+        assert!(Instant::now() < deadline, "the safe topic was never flushed");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert!(!flushed("cached "));
+}

@@ -1,6 +1,12 @@
 //! A broker in this process, spoken to over real sockets, following images made by hand.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::too_many_lines, reason = "tests and their helpers")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::too_many_lines,
+    reason = "tests and their helpers"
+)]
 
 mod api_versions;
 mod connection;

@@ -9,6 +9,7 @@ mod tests;
 use std::cell::OnceCell;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use highwater_proto::kafka::messages::fetch::FetchRequest;
@@ -80,6 +81,14 @@ struct Pass {
     final_as_it_is: bool,
 }
 
+/// What the first look at the partitions led to.
+enum FirstPass {
+    /// It can be answered.
+    Complete(Pass),
+    /// It has to wait for so many bytes.
+    Waits { waiter: Arc<FetchWaiter>, missing: u64, deadline: Instant },
+}
+
 /// A waiter that is made when the first partition needs it.
 #[derive(Default)]
 struct LazyWaiter(OnceCell<Arc<FetchWaiter>>);
@@ -139,20 +148,48 @@ impl Call {
     }
 
     fn run(self) -> Pending {
+        if self.context.client.reads_cold_data.load(Ordering::Relaxed) {
+            return Pending::Later(Box::pin(self.run_on_blocking_thread()));
+        }
+        match self.first_pass() {
+            FirstPass::Complete(pass) => Pending::Done(self.answer(pass)),
+            FirstPass::Waits { waiter, missing, deadline } => {
+                Pending::Later(Box::pin(self.wait(waiter, missing, deadline)))
+            }
+        }
+    }
+
+    /// For a reader whose last records came from the disk: to find where the next ones are may wait for it too.
+    async fn run_on_blocking_thread(self) -> Answer {
+        let permits = Arc::clone(&self.context.broker.limits().cold_reads);
+        let permit = permits.acquire_owned().await;
+        let looked = tokio::task::spawn_blocking(move || {
+            let pass = self.first_pass();
+            (self, pass)
+        });
+        let looked = looked.await;
+        drop(permit);
+        match looked {
+            Ok((call, FirstPass::Complete(pass))) => call.answer(pass),
+            Ok((call, FirstPass::Waits { waiter, missing, deadline })) => call.wait(waiter, missing, deadline).await,
+            Err(error) => {
+                tracing::error!(%error, "a fetch ended without an answer");
+                Answer::Close
+            }
+        }
+    }
+
+    fn first_pass(&self) -> FirstPass {
+        let Some(deadline) = self.deadline else { return FirstPass::Complete(self.read(None)) };
         let waiter = LazyWaiter::default();
-        let Some(deadline) = self.deadline else {
-            return Pending::Done(self.answer(self.read(None)));
-        };
         let pass = self.read(Some(&waiter));
         if self.is_complete(&pass) {
             if let Some(waiter) = waiter.0.get() {
                 waiter.finish();
             }
-            return Pending::Done(self.answer(pass));
+            return FirstPass::Complete(pass);
         }
-        let missing = self.missing(&pass);
-        let waiter = Arc::clone(waiter.get());
-        Pending::Later(Box::pin(self.wait(waiter, missing, deadline)))
+        FirstPass::Waits { waiter: Arc::clone(waiter.get()), missing: self.missing(&pass), deadline }
     }
 
     async fn wait(self, first: Arc<FetchWaiter>, missing: u64, deadline: Instant) -> Answer {

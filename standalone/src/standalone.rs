@@ -45,6 +45,7 @@ pub(crate) async fn run(config: NodeConfig) -> anyhow::Result<()> {
 
     let controller_shutdown = part();
     let controller = start_controller(&config, &data_dir, &clock, &controller_shutdown).await?;
+    controller.register_metrics(&metrics);
     controller.serve(network.listen(CONTROLLER, PORT)?);
     let controllers = vec![(CONTROLLER.to_owned(), PORT)];
 
@@ -102,7 +103,9 @@ async fn start_controller(
     let folder = data_dir.path().join(METADATA_FOLDER);
     let store = tokio::task::spawn_blocking(move || EmbeddedStore::open(&folder)).await?;
     let store = Arc::new(store.context("cannot open the metadata store")?);
-    let settings = ControllerConfig::new(CONTROLLER, config.fixed.clone(), config.session)?;
+    let mut settings = ControllerConfig::new(CONTROLLER, config.fixed.clone(), config.session)?;
+    // What the store remembers as live ended with the process that wrote it.
+    settings.sole_process = true;
     Controller::start(store, settings, clock.clone(), shutdown.clone())
         .await
         .context("cannot start the controller")

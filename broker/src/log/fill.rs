@@ -1,9 +1,10 @@
-//! Filling the active segment with zeros ahead of its batches, so that a flush carries data only.
+//! Filling the active segment ahead of its batches, so that a flush carries data only.
 //!
 //! An fdatasync of a file that grew commits the file system's journal; one of a file that was filled before writes the
-//! pages and no more (figures: `docs/decisions/0002-flush-path.md`). The zeros are written by the flusher's thread as
+//! pages and no more (figures: `docs/decisions/0002-flush-path.md`). The filler is written by the flusher's thread as
 //! part of a flush, in steps that follow the partition's rate, and cut off when the segment is closed. Recovery finds
-//! the end of the log before them, as before any bytes that are no batch.
+//! the end of the log before it, as before any bytes that are no batch. It is not zeros: Kafka's readers and its dump
+//! tool take a batch of size 0 for corruption, but one that is larger than the file for a tail that is being written.
 
 use std::fs::File;
 use std::sync::Arc;
@@ -21,7 +22,9 @@ const STEP: std::ops::RangeInclusive<u64> = 64 << 10..=4 << 20;
 /// Flushes of a segment before the first step: partitions that are hardly used are not worth it.
 const FLUSHES_BEFORE: u32 = 2;
 const PAGE: u64 = 4096;
-static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
+/// What the filler is made of; as the size of a batch it is larger than any file.
+pub(super) const FILLER: u8 = 0x7f;
+static CHUNK: [u8; 64 << 10] = [FILLER; 64 << 10];
 
 /// How far a segment's file is filled.
 #[derive(Debug, Default)]
@@ -32,7 +35,7 @@ pub(super) struct FillAhead {
     under_way: Option<Arc<Fill>>,
 }
 
-/// Zeros to be written to a range of a file that no batch has reached.
+/// Filler to be written to a range of a file that no batch has reached.
 #[derive(Debug)]
 pub(super) struct Fill {
     file: Arc<File>,
@@ -84,7 +87,7 @@ impl FillAhead {
         }
     }
 
-    /// Ends what is under way; true if the file is longer than `size` by zeros and has to be cut.
+    /// Ends what is under way; true if the file is longer than `size` by filler and has to be cut.
     pub(super) fn end(&mut self, size: u64) -> bool {
         self.settle();
         std::mem::take(self).filled > size
@@ -103,7 +106,7 @@ impl FillAhead {
 }
 
 impl Fill {
-    /// Writes the zeros, unless batches have come in the way.
+    /// Writes the filler, unless batches have come in the way.
     pub(super) fn run(&self) {
         let mut phase = self.phase.lock();
         if *phase != Phase::Pending {
@@ -111,9 +114,9 @@ impl Fill {
         }
         let mut at = self.from;
         while at < self.to {
-            let count = (self.to - at).min(ZEROS.len() as u64);
+            let count = (self.to - at).min(CHUNK.len() as u64);
             // Without room the file just grows with its batches, as it would have without this.
-            if write_at(&self.file, &ZEROS[..count as usize], at).is_err() {
+            if write_at(&self.file, &CHUNK[..count as usize], at).is_err() {
                 let _ = self.file.set_len(self.from);
                 *phase = Phase::Cancelled;
                 return;
@@ -141,6 +144,12 @@ mod tests {
         let fill = ahead.plan(&file, 30_000, 1 << 30).unwrap();
         fill.run();
         assert_eq!(size_of_file(), 192_512, "16 flushes ahead, to a whole page");
+        let mut batch_size = [0; 4];
+        crate::log::files::read_at(&file, &mut batch_size, 30_008).unwrap();
+        assert!(
+            i32::from_be_bytes(batch_size) > 2_000_000_000,
+            "Kafka's dump tool takes it for the tail of a file that is being written"
+        );
         for flush in 4..16 {
             ahead.make_way(flush * 10_000);
             assert!(ahead.plan(&file, flush * 10_000, 1 << 30).is_none());

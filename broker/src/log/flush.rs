@@ -88,6 +88,11 @@ impl FlushTicket {
         self.end
     }
 
+    /// True if the flush writes zeros ahead of the batches.
+    pub(super) fn fills(&self) -> bool {
+        self.fill.is_some()
+    }
+
     /// Does the work: slow, and never under a lock. A failure marks the whole disk as failed, for good: after a failed
     /// fdatasync the kernel has dropped the pages, so that a second one would lie. Only that there is no room for the
     /// epoch checkpoint is no failure: nothing that was written is lost, and the next flush tries again.

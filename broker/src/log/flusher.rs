@@ -5,8 +5,8 @@
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -25,12 +25,19 @@ pub trait FlushTarget: Send + Sync {
     fn flushed(&self, outcome: FlushOutcome);
     /// The target's place in the flusher's queue, a field of its own.
     fn flush_slot(&self) -> &FlushSlot;
+    /// Nothing has been flushed for a second although zeros were written ahead: cut them off, under the partition's
+    /// lock ([`crate::log::Log::trim`]).
+    fn trim(&self) {}
 }
 
 /// Whether a target waits or is being flushed. Part of the target, so that submitting allocates and hashes nothing.
 #[derive(Debug, Default)]
 pub struct FlushSlot {
     state: Mutex<SlotState>,
+    /// Nanoseconds from the flusher's start to the target's last flush.
+    last_flush: AtomicU64,
+    /// True while the target waits to be trimmed.
+    filled: AtomicBool,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -65,12 +72,16 @@ struct Queue {
     waiting: VecDeque<(Arc<dyn FlushTarget>, u64)>,
     /// Submission times of the flushes under way, one per thread.
     running: Vec<u64>,
+    /// Targets with zeros ahead of their batches. Weak: this keeps nothing alive.
+    filled: VecDeque<Weak<dyn FlushTarget>>,
     stopping: bool,
     failure_told: bool,
 }
 
-/// How long an idle thread waits before it looks whether `flush-point` has to be written.
-const FLUSH_POINT_WAIT: Duration = Duration::from_millis(250);
+/// How long an idle thread waits before it looks whether `flush-point` has to be written or a file to be trimmed.
+const IDLE_WAIT: Duration = Duration::from_millis(250);
+/// Zeros ahead of batches stay for this long after a flush.
+const TRIM_AFTER: Duration = Duration::from_secs(1);
 const NONE: u64 = u64::MAX;
 
 impl std::fmt::Debug for Shared {
@@ -192,9 +203,12 @@ impl Shared {
             let Some(target) = self.next(index, flush_point_waits) else {
                 return;
             };
-            if let Some(target) = target {
-                self.flush(&target);
-                self.done(index, target);
+            match target {
+                Some(target) => {
+                    self.flush(&target);
+                    self.done(index, target);
+                }
+                None => self.trim_idle(),
             }
             flush_point_waits = match self.log_dir.write_flush_points_if_due() {
                 Ok(waits) => waits,
@@ -225,8 +239,8 @@ impl Shared {
             if queue.stopping {
                 return None;
             }
-            if flush_point_waits {
-                if self.wake.wait_for(&mut queue, FLUSH_POINT_WAIT).timed_out() {
+            if flush_point_waits || !queue.filled.is_empty() {
+                if self.wake.wait_for(&mut queue, IDLE_WAIT).timed_out() {
                     return Some(None);
                 }
             } else {
@@ -238,13 +252,37 @@ impl Shared {
     fn flush(&self, target: &Arc<dyn FlushTarget>) {
         *target.flush_slot().state.lock() = SlotState::Flushing;
         let round = || {
-            if let Some(ticket) = target.take_ticket() {
-                target.flushed(ticket.flush());
+            let Some(ticket) = target.take_ticket() else { return };
+            if ticket.fills() && !target.flush_slot().filled.swap(true, Ordering::AcqRel) {
+                self.queue.lock().filled.push_back(Arc::downgrade(target));
             }
+            target.flushed(ticket.flush());
+            target.flush_slot().last_flush.store(self.now(), Ordering::Release);
         };
         if catch_unwind(AssertUnwindSafe(round)).is_err() {
             // Nobody knows what of that partition is on disk; the others go on.
             tracing::error!(root = %self.log_dir.root().display(), "a partition panicked in a flush");
+        }
+    }
+
+    /// Trims what has been idle; looks at each once.
+    fn trim_idle(&self) {
+        let count = self.queue.lock().filled.len();
+        for _ in 0..count {
+            let Some(target) = self.queue.lock().filled.pop_front() else {
+                return;
+            };
+            let Some(target) = target.upgrade() else { continue };
+            let slot = target.flush_slot();
+            let last = slot.last_flush.load(Ordering::Acquire);
+            if self.now().saturating_sub(last) < TRIM_AFTER.as_nanos() as u64 {
+                self.queue.lock().filled.push_back(Arc::downgrade(&target));
+                continue;
+            }
+            slot.filled.store(false, Ordering::Release);
+            if catch_unwind(AssertUnwindSafe(|| target.trim())).is_err() {
+                tracing::error!(root = %self.log_dir.root().display(), "a partition panicked when it was trimmed");
+            }
         }
     }
 

@@ -183,7 +183,7 @@ impl Log {
         })
     }
 
-    /// Zeros that the coming flush writes ahead of the batches in the active segment.
+    /// Filler that the coming flush writes ahead of the batches in the active segment.
     fn plan_fill(&mut self) -> Option<Arc<Fill>> {
         if self.config.write_caching {
             return None;
@@ -196,6 +196,21 @@ impl Log {
         };
         let file = active.file(files).ok().filter(|file| self.dirty.contains(file))?;
         active.plan_fill(&file, self.config.segment_bytes)
+    }
+
+    /// Cuts off the zeros that were written ahead of the batches, because no more seem to come. The file then holds
+    /// what a segment of Apache Kafka does.
+    pub fn trim(&mut self) {
+        let Some(active) = self.segments.last_mut() else { return };
+        let files = SegmentFiles {
+            cache: self.log_dir.files(),
+            dir: &self.dir,
+            base: active.base.0,
+        };
+        // Zeros that stay do no harm: a later attempt or the next recovery cuts them.
+        if let Ok(Some(file)) = active.trim(files) {
+            self.dirty.add(&file, true);
+        }
     }
 
     /// Applies the end of a flush. Some: the durable end moved there. A flush that began before a truncation, or that

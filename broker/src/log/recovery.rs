@@ -410,8 +410,8 @@ impl Log {
         if tail.expected < tail.flushed && !torn {
             return Err(corrupt(files, scan.position(), stopped_by));
         }
-        // Zeros that were written ahead are no damage.
-        let filled = scan.only_zeros_left().map_err(|e| LogError::io("read", &path, e))?;
+        // What was filled ahead is no damage.
+        let filled = scan.only_filler_left().map_err(|e| LogError::io("read", &path, e))?;
         recovery.scanned_bytes += size;
         recovery.rebuilt_indexes += 1;
         recovery.cut_bytes += if filled { 0 } else { size - scan.position() };

@@ -7,6 +7,7 @@ use crc_fast::{CrcAlgorithm, Digest};
 use highwater_proto::record::{BATCH_OVERHEAD, BatchHeader, CRC_START, HeaderError};
 
 use crate::log::files::read_at;
+use crate::log::fill::FILLER;
 
 /// Bytes read at once when only headers matter: a page, so that small batches share one read.
 const HEADER_WINDOW: usize = 4096;
@@ -82,12 +83,12 @@ impl<'a> Scan<'a> {
         })
     }
 
-    /// True if nothing but zeros follows, or nothing at all.
-    pub(super) fn only_zeros_left(&mut self) -> io::Result<bool> {
+    /// True if nothing but filler follows, or nothing at all. Zeros are filler that did not reach the disk.
+    pub(super) fn only_filler_left(&mut self) -> io::Result<bool> {
         let mut at = self.position;
         while at < self.end {
             let bytes = self.bytes(at, 4096.min((self.end - at) as usize))?;
-            if bytes.is_empty() || bytes.iter().any(|byte| *byte != 0) {
+            if bytes.is_empty() || bytes.iter().any(|byte| ![0, FILLER].contains(byte)) {
                 return Ok(false);
             }
             at += bytes.len() as u64;

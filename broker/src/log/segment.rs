@@ -43,7 +43,7 @@ pub(super) struct Segment {
 pub(super) struct Finished {
     /// Its indexes.
     pub indexes: [Arc<File>; 2],
-    /// Its batches, if zeros were cut off behind them.
+    /// Its batches, if filler was cut off behind them.
     pub cut: Option<Arc<File>>,
 }
 
@@ -186,7 +186,18 @@ impl Segment {
         Ok(Finished { indexes, cut })
     }
 
-    /// Zeros that the coming flush should write ahead, if any.
+    /// Cuts off zeros behind the batches. Returns the file if there were any, to be flushed.
+    pub(super) fn trim(&mut self, files: SegmentFiles<'_>) -> Result<Option<Arc<File>>, LogError> {
+        let file = self.file(files)?;
+        if !self.fill.end(self.size) {
+            return Ok(None);
+        }
+        file.set_len(self.size)
+            .map_err(|e| LogError::io("truncate", files.path(LOG_SUFFIX), e))?;
+        Ok(Some(file))
+    }
+
+    /// Filler that the coming flush should write ahead, if any.
     pub(super) fn plan_fill(&mut self, file: &Arc<File>, limit: u64) -> Option<Arc<Fill>> {
         self.fill.plan(file, self.size, limit)
     }

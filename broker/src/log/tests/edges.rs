@@ -42,6 +42,10 @@ impl FlushTarget for Target {
     fn flush_slot(&self) -> &FlushSlot {
         &self.slot
     }
+
+    fn trim(&self) {
+        self.log.lock().trim();
+    }
 }
 
 fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
@@ -406,4 +410,29 @@ fn segments_are_filled_ahead_and_hold_nothing_else_when_they_are_closed() {
         "and so does a clean stop"
     );
     assert_eq!(disk.open(&config()).0.log_end(), end);
+}
+
+#[test]
+fn zeros_written_ahead_go_when_no_more_batches_come() {
+    let disk = Disk::new();
+    let log_dir = disk.start();
+    let flusher = Flusher::start(Arc::clone(&log_dir), 2, |_| ()).unwrap();
+    let (log, _) = try_open(&log_dir, &with(|c| c.segment_bytes = 1 << 20)).unwrap();
+    let target = Target::new(log);
+    let path = disk.path("00000000000000000000.log");
+    let length = || std::fs::metadata(&path).map_or(0, |metadata| metadata.len());
+    for i in 0..4 {
+        append(&mut target.log.lock(), &batch(i, 1));
+        flusher.submit(&(Arc::clone(&target) as Arc<dyn FlushTarget>));
+        wait_until("it is flushed", || {
+            target.log.lock().flushed_end() == Offset(i as i64 + 1)
+        });
+    }
+    let size = target.log.lock().size();
+    assert!(length() > size);
+    wait_until("it is trimmed", || length() == size);
+    append(&mut target.log.lock(), &batch(9, 1));
+    flusher.submit(&(Arc::clone(&target) as Arc<dyn FlushTarget>));
+    wait_until("it goes on", || target.log.lock().flushed_end() == Offset(5));
+    assert_eq!(read_all(&target.log.lock()).len(), 5);
 }

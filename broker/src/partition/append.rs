@@ -189,6 +189,12 @@ impl FlushTarget for Partition {
         self.carry_out(state, effects);
     }
 
+    fn trim(&self) {
+        if let Ok(log) = self.state.lock().log_mut() {
+            log.trim();
+        }
+    }
+
     fn flush_slot(&self) -> &FlushSlot {
         &self.flush_slot
     }

@@ -1,5 +1,6 @@
 //! DescribeGroups (rule 86).
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -10,7 +11,8 @@ use super::reply::{DescribedGroup, DescribedMember};
 use super::state::{DEAD, GroupState};
 
 impl Groups {
-    /// What the groups look like now.
+    /// What the groups look like now; one that is named again is not described again, so that a short request cannot ask
+    /// for a reply without bound.
     pub(super) fn describe_groups(&self, group_ids: &[Arc<str>]) -> Vec<DescribedGroup> {
         let describe = |id: &Arc<str>| match self.group(id) {
             Some(group) => group.describe(),
@@ -23,7 +25,12 @@ impl Groups {
                 members: Vec::new(),
             },
         };
-        group_ids.iter().map(describe).collect()
+        let mut seen = HashSet::new();
+        group_ids
+            .iter()
+            .filter(|id| seen.insert(Arc::clone(id)))
+            .map(describe)
+            .collect()
     }
 }
 

@@ -25,6 +25,11 @@ impl ClassicGroup {
         if !self.supports(&request.protocol_type, &request.protocols) {
             return refuse(token, request.member_id, ErrorCode::InconsistentGroupProtocol, env);
         }
+        let size: usize = request.protocols.iter().map(|protocol| protocol.metadata.len()).sum();
+        if size > env.config.max_append_bytes.saturating_mul(2) {
+            // No generation with such a member could be stored, and until it fails everybody would keep a copy.
+            return refuse(token, request.member_id, ErrorCode::UnknownServerError, env);
+        }
         if request.member_id.is_empty() {
             self.join_new(token, request, env);
         } else {

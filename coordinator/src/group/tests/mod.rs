@@ -7,4 +7,5 @@ mod leave;
 mod loading;
 mod offsets;
 mod queries;
+mod schedules;
 mod sync;

@@ -117,7 +117,7 @@ impl Log {
                 return Ok(None);
             }
             let segment_end = self.segments.get(at + 1).map_or(self.log_end, |next| next.base);
-            let mut end = if upper_bound >= segment_end && found.position + max_bytes >= segment.size {
+            let mut end = if upper_bound >= segment_end && found.position.saturating_add(max_bytes) >= segment.size {
                 segment.size
             } else {
                 segment.end_position(files, found.position, max_bytes, upper_bound)?

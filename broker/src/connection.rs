@@ -43,6 +43,8 @@ const NEVER: Duration = Duration::from_secs(365 * 24 * 3600);
 const SHUTDOWN_DRAIN: Duration = Duration::from_secs(2);
 /// Rounds of work after which other tasks of the same thread get their turn.
 const ROUNDS_PER_POLL: usize = 64;
+/// Bytes read after which they do: a client with large requests would otherwise keep a thread for many milliseconds.
+const READ_BYTES_PER_POLL: usize = 512 << 10;
 /// Unit of the process's budget of request memory.
 pub(crate) const BUDGET_UNIT_BYTES: usize = 1 << 10;
 
@@ -117,6 +119,8 @@ pub(crate) struct Connection {
     frame_budget: Option<(OwnedSemaphorePermit, Instant)>,
     in_flight: VecDeque<InFlight>,
     in_flight_bytes: usize,
+    /// Bytes read since the task got its turn.
+    read_this_turn: usize,
     output: Output,
     /// No further request is read: the client closed its side, or an answer or the shutdown ends the connection.
     closing: Option<Closed>,
@@ -156,6 +160,7 @@ impl Connection {
             frame_budget: None,
             in_flight: VecDeque::new(),
             in_flight_bytes: 0,
+            read_this_turn: 0,
             output: Output::new(Arc::clone(&limits.cold_reads)),
             closing: None,
             last_activity: now,
@@ -171,6 +176,7 @@ impl Connection {
 
     fn poll_closed(&mut self, cx: &mut Context<'_>) -> Poll<Closed> {
         self.poll_shutdown(cx);
+        self.read_this_turn = 0;
         for _ in 0..ROUNDS_PER_POLL {
             let progress = match self.poll_round(cx) {
                 Ok(progress) => progress,
@@ -183,6 +189,9 @@ impl Connection {
                 return self.poll_timer(cx);
             }
             self.active();
+            if self.read_this_turn >= READ_BYTES_PER_POLL {
+                break;
+            }
         }
         cx.waker().wake_by_ref();
         Poll::Pending
@@ -325,7 +334,10 @@ impl Connection {
                 self.closing = Some(Closed::ByClient);
                 Ok(true)
             }
-            Ok(_) => Ok(true),
+            Ok(read) => {
+                self.read_this_turn += read;
+                Ok(true)
+            }
             // The readiness is used up: ask again, which registers this task.
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => match self.stream.poll_read_ready(cx) {
                 Poll::Ready(ready) => ready.map(|()| true).map_err(Closed::Io),

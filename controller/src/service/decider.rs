@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use highwater_proto::metadata::{Change, MetadataImage, MetadataUpdate};
-use highwater_proto::types::Revision;
+use highwater_proto::types::{NodeId, Revision};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
@@ -276,7 +276,10 @@ impl Active {
         }
     }
 
+    /// Unclean elections are counted and named one by one; partitions that go offline are counted, as a fence takes
+    /// many at once.
     fn notice_elections(&self, step: &Step) {
+        let mut offline = 0;
         for change in step {
             let Change::PutPartition(topic_id, index, after) = change else {
                 continue;
@@ -284,20 +287,16 @@ impl Active {
             let Some(before) = self.image.partition(*topic_id, *index) else {
                 continue;
             };
-            let topic = self
-                .image
-                .topic_by_id(*topic_id)
-                .map_or_else(Default::default, |topic| topic.name.to_string());
-            match (before.leader, after.leader) {
-                (_, Some(leader))
-                    if before.leader_epoch < after.leader_epoch && election::is_unclean(before, after) =>
-                {
-                    self.metrics.unclean_elections.inc();
-                    tracing::warn!(topic, partition = %index, %leader, "unclean leader election: records may be lost");
-                }
-                (Some(leader), None) => tracing::warn!(topic, partition = %index, %leader, "partition is offline"),
-                _ => {}
+            offline += usize::from(before.leader.is_some() && after.leader.is_none());
+            if before.leader_epoch < after.leader_epoch && election::is_unclean(before, after) {
+                self.metrics.unclean_elections.inc();
+                let topic = self.image.topic_by_id(*topic_id).map(|topic| &*topic.name);
+                let leader = after.leader.map(NodeId::get);
+                tracing::warn!(topic, partition = %index, leader, "unclean leader election: records may be lost");
             }
+        }
+        if offline > 0 {
+            tracing::warn!(partitions = offline, "partitions have no leader any more");
         }
     }
 

@@ -153,7 +153,10 @@ async fn fence(shared: &Shared, gone: Expired) {
     } else {
         "its session broke"
     };
-    tracing::info!(%node, %epoch, reason, "fencing a node");
+    let image = shared.updates.image();
+    if image.node(node).is_some_and(|known| known.state != NodeState::Fenced) {
+        tracing::info!(%node, %epoch, reason, "fencing a node");
+    }
     match shared.decider.decide(FenceNode { node, epoch }).await {
         Ok(_) => shared.sessions.ended(node, epoch),
         Err(error) => {

@@ -10,7 +10,7 @@ use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric as _};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::gauge::ConstGauge;
 
-use super::report::{GroupLag, Report};
+use super::report::{GroupLag, Report, TopicEnds};
 
 /// The last report, shown at each scrape.
 #[derive(Clone, Debug, Default)]
@@ -128,38 +128,60 @@ fn topics(encoder: &mut DescriptorEncoder<'_>, report: &Report) -> fmt::Result {
                 .try_for_each(|(topic, count)| write(&[("topic", topic)], *count as f64))
         },
     )?;
-    let each = |value: fn(&super::report::TopicEnds) -> i64| {
-        move |write: &mut dyn FnMut(&Labels<'_>, f64) -> fmt::Result| {
+    let placement: [(&str, &str, Figure); 7] = [
+        ("current_offset", "Current offset of a topic and partition", |it| {
+            it.current
+        }),
+        ("oldest_offset", "Oldest offset of a topic and partition", |it| {
+            it.oldest
+        }),
+        (
+            "leader",
+            "Leader of a topic and partition; -1 while there is none",
+            |it| Some(it.placement.leader.map_or(-1, |leader| i64::from(leader.get()))),
+        ),
+        (
+            "leader_is_preferred",
+            "1 if the leader of a topic and partition is the preferred one",
+            |it| Some(i64::from(it.placement.is_preferred)),
+        ),
+        ("replicas", "Number of replicas of a topic and partition", |it| {
+            Some(it.placement.replicas as i64)
+        }),
+        (
+            "in_sync_replica",
+            "Number of in-sync replicas of a topic and partition",
+            |it| Some(it.placement.in_sync as i64),
+        ),
+        (
+            "under_replicated_partition",
+            "1 if a topic and partition lacks in-sync replicas",
+            |it| Some(i64::from(it.placement.in_sync < it.placement.replicas)),
+        ),
+    ];
+    for (name, help, value) in placement {
+        family(encoder, &format!("kafka_topic_partition_{name}"), help, |write| {
             report.topics.iter().try_for_each(|ends| {
                 let partition = ends.partition.to_string();
-                write(&[("topic", &ends.topic), ("partition", &partition)], value(ends) as f64)
+                let labels = [("topic", &*ends.topic), ("partition", &*partition)];
+                value(ends).map_or(Ok(()), |value| write(&labels, value as f64))
             })
-        }
-    };
-    let help = "Current offset of a topic and partition";
-    family(
-        encoder,
-        "kafka_topic_partition_current_offset",
-        help,
-        each(|ends| ends.current),
-    )?;
-    let help = "Oldest offset of a topic and partition";
-    family(
-        encoder,
-        "kafka_topic_partition_oldest_offset",
-        help,
-        each(|ends| ends.oldest),
-    )
+        })?;
+    }
+    Ok(())
 }
+
+/// A figure of a partition; none while it is unknown.
+type Figure = fn(&TopicEnds) -> Option<i64>;
 
 #[cfg(test)]
 mod tests {
     use highwater_node::clock::Clock;
     use highwater_node::telemetry::Metrics;
-    use highwater_proto::types::TimestampMs;
+    use highwater_proto::types::{NodeId, TimestampMs};
 
     use super::*;
-    use crate::lag::report::TopicEnds;
+    use crate::lag::report::Placement;
 
     #[test]
     fn names_and_labels_are_those_of_kafka_exporter() {
@@ -180,8 +202,14 @@ mod tests {
             topics: vec![TopicEnds {
                 topic: "t".into(),
                 partition: 0,
-                oldest: 2,
-                current: 15,
+                oldest: Some(2),
+                current: Some(15),
+                placement: Placement {
+                    leader: Some(NodeId(2)),
+                    is_preferred: false,
+                    replicas: 3,
+                    in_sync: 2,
+                },
             }],
             partition_counts: [("t".into(), 3)].into(),
         });
@@ -196,6 +224,11 @@ mod tests {
             r#"kafka_topic_partitions{topic="t"} 3"#,
             r#"kafka_topic_partition_current_offset{topic="t",partition="0"} 15"#,
             r#"kafka_topic_partition_oldest_offset{topic="t",partition="0"} 2"#,
+            r#"kafka_topic_partition_leader{topic="t",partition="0"} 2"#,
+            r#"kafka_topic_partition_leader_is_preferred{topic="t",partition="0"} 0"#,
+            r#"kafka_topic_partition_replicas{topic="t",partition="0"} 3"#,
+            r#"kafka_topic_partition_in_sync_replica{topic="t",partition="0"} 2"#,
+            r#"kafka_topic_partition_under_replicated_partition{topic="t",partition="0"} 1"#,
         ] {
             let found = text
                 .lines()

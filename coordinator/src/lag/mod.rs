@@ -60,17 +60,22 @@ fn topic_queries(runtime: &Runtime, image: &MetadataImage) -> Vec<Query> {
     let shard_count = image
         .topic(ShardKind::Group.topic())
         .map_or(0, |topic| topic.partitions.len());
-    let owned = |name: &str| {
-        let shard = ShardId {
-            kind: ShardKind::Group,
-            index: PartitionIndex(report::home_shard(name, shard_count)?),
-        };
-        image
-            .shards
-            .get(&shard)
-            .filter(|assignment| assignment.owner == Some(runtime.config.node_id))
+    // Before anybody has used a group there are no shards: then one coordinator reports on everything.
+    let first = image.live_coordinators().next().map(|node| node.id);
+    let owner = |name: &str| match report::home_shard(name, shard_count) {
+        Some(index) => {
+            let kind = ShardKind::Group;
+            let index = PartitionIndex(index);
+            image
+                .shards
+                .get(&ShardId { kind, index })
+                .and_then(|assignment| assignment.owner)
+        }
+        None => first,
     };
-    let topics = image.topics().filter(|topic| owned(&topic.name).is_some());
+    let topics = image
+        .topics()
+        .filter(|topic| owner(&topic.name) == Some(runtime.config.node_id));
     let partitions = topics.flat_map(|topic| {
         (0..topic.partitions.len()).map(|index| Query {
             topic: Arc::clone(&topic.name),

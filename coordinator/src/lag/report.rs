@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use highwater_proto::metadata::MetadataImage;
-use highwater_proto::types::{TimestampMs, TopicId};
+use highwater_proto::metadata::{MetadataImage, Partition};
+use highwater_proto::types::{NodeId, PartitionIndex, TimestampMs, TopicId};
 
 use crate::runtime::ShardOffsets;
 
@@ -45,8 +45,31 @@ pub(crate) struct GroupLag {
 pub(crate) struct TopicEnds {
     pub(crate) topic: Arc<str>,
     pub(crate) partition: i32,
-    pub(crate) oldest: i64,
-    pub(crate) current: i64,
+    /// `None` while nobody answers for the partition.
+    pub(crate) oldest: Option<i64>,
+    pub(crate) current: Option<i64>,
+    /// As the controller decided it.
+    pub(crate) placement: Placement,
+}
+
+/// Where the replicas of a partition are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Placement {
+    pub(crate) leader: Option<NodeId>,
+    pub(crate) is_preferred: bool,
+    pub(crate) replicas: usize,
+    pub(crate) in_sync: usize,
+}
+
+impl From<&Partition> for Placement {
+    fn from(partition: &Partition) -> Self {
+        Self {
+            leader: partition.leader,
+            is_preferred: partition.leader.is_some() && partition.leader == partition.replicas.first().copied(),
+            replicas: partition.replicas.len(),
+            in_sync: partition.isr.len(),
+        }
+    }
 }
 
 /// One look at consumer lag.
@@ -95,16 +118,19 @@ pub(crate) fn compute(
     for (query, end) in queries.iter().zip(ends) {
         match (&query.committed, end) {
             (Some((group, offset)), end) => report.groups.push(group_lag(query, group, *offset, *end, now)),
-            (None, Some(end)) => {
+            (None, end) => {
                 topics.insert(Arc::clone(&query.topic));
                 report.topics.push(TopicEnds {
                     topic: Arc::clone(&query.topic),
                     partition: query.partition,
-                    oldest: end.log_start,
-                    current: end.high_watermark,
+                    oldest: end.map(|end| end.log_start),
+                    current: end.map(|end| end.high_watermark),
+                    placement: image
+                        .partition(query.topic_id, PartitionIndex(query.partition))
+                        .map(|partition| Placement::from(&**partition))
+                        .unwrap_or_default(),
                 });
             }
-            (None, None) => {}
         }
     }
     for topic in topics {
@@ -141,8 +167,8 @@ pub(crate) fn home_shard(topic: &str, shard_count: usize) -> Option<i32> {
 
 #[cfg(test)]
 mod tests {
-    use highwater_proto::metadata::{Change, MetadataUpdate, Partition};
-    use highwater_proto::types::{PartitionIndex, Revision};
+    use highwater_proto::metadata::{Change, MetadataUpdate};
+    use highwater_proto::types::Revision;
     use uuid::Uuid;
 
     use super::*;

@@ -1,7 +1,10 @@
 //! What the image itself demands, whoever asked for what before: half-done fences, leaders on fenced nodes, sweeping
 //! deleted topics, shards without an owner. Level-triggered: derived again on activation and after every command.
 
+use std::collections::HashSet;
+
 use highwater_proto::metadata::{Change, MetadataImage, NodeState, Topic, diff};
+use highwater_proto::types::NodeId;
 
 use crate::cluster::{Settings, Step, Steps, election, fence_node, shards};
 
@@ -53,8 +56,14 @@ fn partitions(settled: &MetadataImage, image: &MetadataImage, settings: &Setting
     let difference = diff(settled, image);
     // Whoever may lead depends on nodes and on configs as well; then every partition is looked at.
     let all = !difference.nodes.is_empty() || !difference.configs.is_empty();
+    let live: HashSet<NodeId> = image.live_brokers().map(|node| node.id).collect();
+    let is_live = |node: &NodeId| live.contains(node);
     let mut look_at = |topic: &Topic| {
         for (index, partition) in topic.indexed_partitions() {
+            // Nearly all of them, of which there may be a million.
+            if partition.leader.as_ref().is_some_and(is_live) && partition.isr.iter().all(is_live) {
+                continue;
+            }
             if let Some(repaired) = election::repair(image, settings, topic, partition) {
                 steps.push(Change::PutPartition(topic.id, index, repaired));
             }

@@ -9,6 +9,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tonic::transport::server::Connected;
 
+use crate::transport::{CallCounts, ConnectInfo};
+
 trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 
@@ -16,6 +18,7 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 pub struct Connection {
     stream: Box<dyn Stream>,
     peer: PeerAddress,
+    counts: Option<CallCounts>,
     abort: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
 }
 
@@ -37,6 +40,7 @@ impl Connection {
         Self {
             stream: Box::new(stream),
             peer,
+            counts: None,
             abort: None,
         }
     }
@@ -45,6 +49,13 @@ impl Connection {
     #[must_use]
     pub fn peer(&self) -> &PeerAddress {
         &self.peer
+    }
+
+    /// The same connection, whose calls are counted.
+    #[must_use]
+    pub(crate) fn counted(mut self, counts: Option<CallCounts>) -> Self {
+        self.counts = counts;
+        self
     }
 
     /// The same connection, which fails with `ConnectionAborted` once `token` is cancelled.
@@ -69,10 +80,13 @@ impl Connection {
 }
 
 impl Connected for Connection {
-    type ConnectInfo = PeerAddress;
+    type ConnectInfo = ConnectInfo;
 
-    fn connect_info(&self) -> PeerAddress {
-        self.peer.clone()
+    fn connect_info(&self) -> ConnectInfo {
+        ConnectInfo {
+            peer: self.peer.clone(),
+            counts: self.counts.clone(),
+        }
     }
 }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 use futures_util::Stream;
 use tokio::net::TcpListener;
 
-use crate::transport::{Connection, PeerAddress};
+use crate::transport::{CallCounts, Connection, PeerAddress};
 
 /// How long accepting rests after an error such as "too many open files", so that it does not spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -18,6 +18,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 pub struct Listener {
     host: String,
     port: u16,
+    counts: Option<CallCounts>,
     incoming: Pin<Box<dyn Stream<Item = io::Result<Connection>> + Send>>,
 }
 
@@ -54,8 +55,16 @@ impl Listener {
         Self {
             host: host.to_owned(),
             port,
+            counts: None,
             incoming: Box::pin(incoming),
         }
+    }
+
+    /// The same listener, whose connections' calls are counted.
+    #[must_use]
+    pub fn counted(mut self, counts: &CallCounts) -> Self {
+        self.counts = Some(counts.clone());
+        self
     }
 
     /// Host of the endpoint: for TCP the bound address, which may be the wildcard.
@@ -94,6 +103,8 @@ impl Stream for Listener {
     type Item = io::Result<Connection>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        self.incoming.as_mut().poll_next(cx)
+        let next = self.incoming.as_mut().poll_next(cx);
+        let counts = &self.counts;
+        next.map(|next| next.map(|accepted| accepted.map(|connection| connection.counted(counts.clone()))))
     }
 }

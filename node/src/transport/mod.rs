@@ -1,12 +1,14 @@
 //! How our processes reach each other: gRPC over TCP, or over in-memory pipes when they share a process. Servers take
 //! a [`Listener`], clients take a [`Dialer`], so that a test or a simulated network can stand in for the real one.
 
+mod calls;
 mod connection;
 mod dialer;
 mod listener;
 mod memory;
 mod serve;
 
+pub use calls::{CallCounts, ConnectInfo, CountCalls};
 pub use connection::{Connection, PeerAddress};
 pub use dialer::{Connect, DialOptions, Dialer};
 pub use listener::Listener;

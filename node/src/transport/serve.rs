@@ -6,16 +6,17 @@ use futures_util::StreamExt as _;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Server;
 use tonic::transport::server::Router;
+use tower::layer::util::{Identity, Stack};
 
 use crate::transport::dialer::{CONNECTION_WINDOW_BYTES, STREAM_WINDOW_BYTES};
-use crate::transport::{DialOptions, Listener};
+use crate::transport::{CountCalls, DialOptions, Listener};
 
 /// Calls in flight on one connection before further ones wait.
 const MAX_STREAMS_PER_CONNECTION: u32 = 4096;
 
 /// A tonic server with our bounds; add services and pass the router to [`serve`].
 #[must_use]
-pub fn server() -> Server {
+pub fn server() -> Server<Stack<CountCalls, Identity>> {
     let options = DialOptions::default();
     Server::builder()
         .http2_keepalive_interval(Some(options.keep_alive_interval))
@@ -23,6 +24,7 @@ pub fn server() -> Server {
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
         .max_concurrent_streams(MAX_STREAMS_PER_CONNECTION)
+        .layer(CountCalls)
 }
 
 /// Serves until `stop` is cancelled, then lets calls in flight finish for at most `grace` and cuts the connections that
@@ -31,7 +33,7 @@ pub fn server() -> Server {
 /// # Errors
 /// Those of tonic's server.
 pub async fn serve(
-    router: Router,
+    router: Router<Stack<CountCalls, Identity>>,
     listener: Listener,
     stop: CancellationToken,
     grace: Duration,

@@ -187,3 +187,31 @@ async fn a_name_without_its_listener_is_refused_and_not_tried_over_tcp() {
     assert_eq!(error.kind(), std::io::ErrorKind::ConnectionRefused);
     assert!(error.to_string().contains("in-memory"), "{error}");
 }
+
+#[tokio::test]
+async fn calls_are_counted_by_method_and_unknown_names_are_not() {
+    let (clock, _) = crate::clock::Clock::manual(highwater_proto::types::TimestampMs(0));
+    let metrics = crate::telemetry::Metrics::new(&clock);
+    let counts = CallCounts::new(&metrics);
+    let stop = CancellationToken::new();
+    let memory = MemoryNetwork::new();
+    let serving = echo_on(memory.listen("coordinator", 9192).unwrap().counted(&counts), &stop);
+    let dialer = Dialer::new(memory);
+    let mut client = client(&dialer, "coordinator", 9192);
+    for _ in 0..3 {
+        echo(&mut client, b"counted".to_vec()).await.unwrap();
+    }
+    // Nobody serves that here.
+    let mut other = grpc::broker_client::BrokerClient::new(dialer.channel("coordinator", 9192));
+    let status = other.confirm_shard(grpc::ConfirmShardRequest::default()).await.unwrap_err();
+    assert_eq!(status.code(), Code::Unimplemented);
+    let text = metrics.encode().unwrap();
+    let lines: Vec<_> = text.lines().filter(|line| line.starts_with("highwater_grpc_requests_total")).collect();
+    assert_eq!(
+        lines,
+        ["highwater_grpc_requests_total{service=\"highwater.v1.Coordinator\",method=\"Forward\"} 3"]
+    );
+    assert_eq!(counts.get("highwater.v1.Coordinator", "Forward"), 3);
+    stop.cancel();
+    serving.await.unwrap();
+}

@@ -9,6 +9,7 @@ use highwater_node::data_dir::{DataDir, DataDirError, MetaProperties};
 use highwater_node::http::HealthCheck;
 use highwater_node::session::{ControllerLink, LinkError, LinkOptions, NodeStatus, Recovery, Registration, StatusSource};
 use highwater_node::shutdown::Shutdown;
+use highwater_node::telemetry::Metrics;
 use highwater_node::transport::{self, Dialer, Listener};
 use highwater_proto::metadata::{Endpoint, MetadataImage, NodeRegistration, NodeRole};
 use highwater_proto::types::{PartitionIndex, TopicPartition};
@@ -25,6 +26,9 @@ use crate::service::Service;
 const UNFENCE_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long the controller may take to move leaders away; the broker stops all the same.
 const LEAVE_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long the start waits for a disk to take what recovery found.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(30);
+const FLUSH_LOOK: Duration = Duration::from_millis(1);
 
 /// Why a broker cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -61,6 +65,8 @@ pub struct ProcessParts<'a> {
     pub clock: Clock,
     /// The wish to stop.
     pub shutdown: Shutdown,
+    /// Where its figures go.
+    pub metrics: Metrics,
     /// Says whether clients are served.
     pub health: HealthCheck,
 }
@@ -70,7 +76,6 @@ pub struct BrokerProcess {
     broker: Arc<Broker>,
     link: ControllerLink,
     shutdown: Shutdown,
-    clean: bool,
 }
 
 impl BrokerProcess {
@@ -79,7 +84,7 @@ impl BrokerProcess {
     /// # Errors
     /// [`StartError`]; nothing is served then.
     pub async fn start(parts: ProcessParts<'_>) -> Result<Self, StartError> {
-        let ProcessParts { config, data_dir, dialer, clock, shutdown, health, .. } = parts;
+        let ProcessParts { config, data_dir, dialer, clock, shutdown, metrics, health, .. } = parts;
         health.not_ready("recovering the logs");
         let recovered = recover(Arc::clone(&data_dir), clock.clone()).await?;
         let report = recovered.report().clone();
@@ -117,10 +122,13 @@ impl BrokerProcess {
             shutdown: shutdown.clone(),
         })?;
         let _ = seat.set(Arc::downgrade(&broker));
+        broker.metrics().register(&metrics, &broker);
         serve_grpc(&broker, parts.grpc, &shutdown);
 
         health.not_ready("waiting for the controller to count on this broker");
         let image = link.image();
+        broker.wait_for_image(image.revision, tokio::time::Instant::now() + UNFENCE_TIMEOUT).await;
+        wait_for_flush(&broker).await;
         let unfenced = link.unfence(recovery(&report, &image), UNFENCE_TIMEOUT).await?;
         broker.wait_for_image(unfenced, tokio::time::Instant::now() + UNFENCE_TIMEOUT).await;
         for (listener, socket) in parts.listeners {
@@ -128,7 +136,7 @@ impl BrokerProcess {
             shutdown.spawn(async move { broker.serve(socket, &listener.name).await });
         }
         health.ready();
-        Ok(Self { broker, link, shutdown, clean: true })
+        Ok(Self { broker, link, shutdown })
     }
 
     /// The broker.
@@ -144,14 +152,13 @@ impl BrokerProcess {
 
     /// Leaves the cluster, finishes what clients wait for, and closes the logs. What does not end in time is left to the
     /// next start's recovery.
-    pub async fn stop(mut self) {
+    pub async fn stop(self) {
         if let Err(error) = self.link.leave(LEAVE_TIMEOUT).await {
             tracing::warn!(%error, "the controller did not move this broker's leaders away in time");
         }
         self.shutdown.trigger();
         if let Err(error) = self.shutdown.finished().await {
             tracing::warn!(%error, "some requests were cut off");
-            self.clean = false;
         }
         self.link.close();
         match self.broker.close().await {
@@ -225,6 +232,18 @@ fn recovery(report: &RecoveryReport, image: &MetadataImage) -> Recovery {
         // A topic that is gone misses nothing.
         missing: report.missing.iter().filter_map(missing).collect(),
         offline: report.offline.clone(),
+    }
+}
+
+/// What recovery found counts once it is flushed: as a leader before that, the broker would tell clients to ask again.
+async fn wait_for_flush(broker: &Broker) {
+    let flushed = async {
+        while !broker.partitions().flusher().oldest_unfinished().is_zero() {
+            tokio::time::sleep(FLUSH_LOOK).await;
+        }
+    };
+    if tokio::time::timeout(FLUSH_TIMEOUT, flushed).await.is_err() {
+        tracing::warn!("the disk has not taken yet what recovery found; clients wait for it");
     }
 }
 

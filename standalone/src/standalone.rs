@@ -13,7 +13,7 @@ use highwater_node::data_dir::DataDir;
 use highwater_node::http::{Health, serve_http};
 use highwater_node::shutdown::Shutdown;
 use highwater_node::telemetry::Metrics;
-use highwater_node::transport::{Dialer, Listener, MemoryNetwork};
+use highwater_node::transport::{CallCounts, Dialer, Listener, MemoryNetwork};
 use tokio::net::TcpListener;
 
 /// Folder of the metadata store in the data directory.
@@ -25,73 +25,126 @@ const COORDINATOR: &str = "coordinator";
 /// There is one endpoint per name.
 const PORT: u16 = 1;
 
-/// Runs until SIGTERM or SIGINT, or until a part fails.
+/// Runs until SIGTERM or SIGINT, or until a part fails. Whatever has been started by then is stopped in order.
 pub(crate) async fn run(config: NodeConfig) -> anyhow::Result<()> {
     let shutdown = Shutdown::new(config.shutdown_grace);
     shutdown.on_signals().context("cannot handle signals")?;
-    let clock = Clock::system();
-    let (metrics, health) = (Metrics::new(&clock), Health::new());
-    let data_dir = Arc::new(DataDir::open(&config.data_dir)?);
-    let listeners = bind(&config).await?;
-    let http = Listener::bind(&config.http_listener)
-        .await
-        .with_context(|| format!("cannot listen on http.listener={}", config.http_listener))?;
-    tokio::spawn(serve_http(http, health.clone(), metrics.clone(), shutdown.token()));
-
-    let network = MemoryNetwork::new();
-    let dialer = Dialer::new(network.clone());
-    // Each part stops by itself and in order, not at once with the others.
-    let part = || Shutdown::new(config.shutdown_grace);
-
-    let controller_shutdown = part();
-    let controller = start_controller(&config, &data_dir, &clock, &controller_shutdown).await?;
-    controller.register_metrics(&metrics);
-    controller.serve(network.listen(CONTROLLER, PORT)?);
-    let controllers = vec![(CONTROLLER.to_owned(), PORT)];
-
-    let told: Vec<_> = listeners.iter().map(|(listener, _)| listener.clone()).collect();
-    let broker = BrokerProcess::start(BrokerParts {
-        config: &config,
-        data_dir: Arc::clone(&data_dir),
-        controllers: controllers.clone(),
-        dialer: dialer.clone(),
-        grpc: network.listen(BROKER, PORT)?,
-        listeners,
-        clock: clock.clone(),
-        shutdown: part(),
-        health: health.check(BROKER),
-    })
-    .await?;
-    let coordinator = CoordinatorProcess::start(CoordinatorParts {
-        config: &config,
-        cluster_id: controller.image().cluster.cluster_id.clone(),
-        controllers,
-        dialer,
-        grpc: network.listen(COORDINATOR, PORT)?,
-        clock,
-        shutdown: part(),
-        metrics,
-        health: health.check(COORDINATOR),
-    })
-    .await?;
-    for listener in &told {
-        tracing::info!(listener = listener.name, address = listener.bind_address(), "ready for clients");
-    }
-
+    let mut running = Running::default();
     let failure = tokio::select! {
+        biased;
         () = shutdown.triggered() => None,
-        error = broker.failed() => Some(anyhow::Error::from(error).context("the broker lost its place in the cluster")),
-        error = coordinator.failed() => Some(anyhow::Error::from(error).context("the coordinator lost its place")),
-        reason = controller.stopped() => Some(anyhow::anyhow!("the controller stopped: {reason}")),
+        failure = running.start_and_watch(&config, &shutdown) => Some(failure),
     };
     shutdown.trigger();
-    coordinator.stop().await;
-    broker.stop().await;
-    controller_shutdown.trigger();
-    if let Err(error) = controller_shutdown.finished().await {
-        tracing::warn!(%error, "the controller did not end in time");
-    }
+    running.stop().await;
     failure.map_or(Ok(()), Err)
+}
+
+/// What has been started.
+#[derive(Default)]
+struct Running {
+    controller: Option<(Controller, Shutdown)>,
+    broker: Option<BrokerProcess>,
+    coordinator: Option<CoordinatorProcess>,
+}
+
+impl Running {
+    /// Starts everything and says what failed, at the start or later.
+    async fn start_and_watch(&mut self, config: &NodeConfig, shutdown: &Shutdown) -> anyhow::Error {
+        if let Err(error) = self.start(config, shutdown).await {
+            return error;
+        }
+        let (Some((controller, _)), Some(broker), Some(coordinator)) =
+            (&self.controller, &self.broker, &self.coordinator)
+        else {
+            return anyhow::anyhow!("a part is missing");
+        };
+        tokio::select! {
+            error = broker.failed() => anyhow::Error::from(error).context("the broker lost its place in the cluster"),
+            error = coordinator.failed() => anyhow::Error::from(error).context("the coordinator lost its place"),
+            reason = controller.stopped() => anyhow::anyhow!("the controller stopped: {reason}"),
+        }
+    }
+
+    async fn start(&mut self, config: &NodeConfig, shutdown: &Shutdown) -> anyhow::Result<()> {
+        let clock = Clock::system();
+        let (metrics, health) = (Metrics::new(&clock), Health::new());
+        let data_dir = Arc::new(DataDir::open(&config.data_dir)?);
+        let listeners = bind(config).await?;
+        let http = Listener::bind(&config.http_listener)
+            .await
+            .with_context(|| format!("cannot listen on http.listener={}", config.http_listener))?;
+        tracing::info!(address = format!("{}:{}", http.host(), http.port()), "health and metrics are served");
+        tokio::spawn(serve_http(http, health.clone(), metrics.clone(), shutdown.token()));
+
+        let network = MemoryNetwork::new();
+        let dialer = Dialer::new(network.clone());
+        let calls = CallCounts::new(&metrics);
+        let listen = |part| network.listen(part, PORT).map(|listener| listener.counted(&calls));
+        // Each part stops by itself and in order, not at once with the others.
+        let part = || Shutdown::new(config.shutdown_grace);
+
+        let controller_shutdown = part();
+        let controller = start_controller(config, &data_dir, &clock, &controller_shutdown).await?;
+        let (controller, _) = self.controller.insert((controller, controller_shutdown));
+        controller.register_metrics(&metrics);
+        controller.serve(listen(CONTROLLER)?);
+        let cluster_id = controller.image().cluster.cluster_id.clone();
+        let controllers = vec![(CONTROLLER.to_owned(), PORT)];
+
+        let addresses: Vec<_> = listeners.iter().map(address).collect();
+        let broker = BrokerProcess::start(BrokerParts {
+            config,
+            data_dir: Arc::clone(&data_dir),
+            controllers: controllers.clone(),
+            dialer: dialer.clone(),
+            grpc: listen(BROKER)?,
+            listeners,
+            clock: clock.clone(),
+            shutdown: part(),
+            metrics: metrics.clone(),
+            health: health.check(BROKER),
+        });
+        self.broker = Some(broker.await?);
+        let coordinator = CoordinatorProcess::start(CoordinatorParts {
+            config,
+            cluster_id,
+            controllers,
+            dialer,
+            grpc: listen(COORDINATOR)?,
+            clock,
+            shutdown: part(),
+            metrics,
+            health: health.check(COORDINATOR),
+        });
+        self.coordinator = Some(coordinator.await?);
+        for (listener, address) in addresses {
+            tracing::info!(listener, address, "ready for clients");
+        }
+        Ok(())
+    }
+
+    /// The coordinator needs the broker to hand its shards over, and both need the controller.
+    async fn stop(self) {
+        if let Some(coordinator) = self.coordinator {
+            coordinator.stop().await;
+        }
+        if let Some(broker) = self.broker {
+            broker.stop().await;
+        }
+        if let Some((_controller, shutdown)) = self.controller {
+            shutdown.trigger();
+            if let Err(error) = shutdown.finished().await {
+                tracing::warn!(%error, "the controller did not end in time");
+            }
+        }
+    }
+}
+
+/// Name and address of a listener, with the port that it really has.
+fn address((listener, socket): &(ListenerConfig, TcpListener)) -> (String, String) {
+    let address = socket.local_addr().map_or_else(|_| listener.bind_address(), |address| address.to_string());
+    (listener.name.clone(), address)
 }
 
 async fn start_controller(

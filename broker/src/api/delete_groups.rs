@@ -5,8 +5,9 @@ use std::ops::RangeInclusive;
 use highwater_proto::kafka::messages::delete_groups::response::DeletableGroupResult;
 use highwater_proto::kafka::messages::delete_groups::{DeleteGroupsRequest, DeleteGroupsResponse};
 use highwater_proto::kafka::{ApiKey, ByteStr, ErrorCode, Message};
+use highwater_proto::types::ShardId;
 
-use crate::api::forwarded::{decode_reply, encode_request, gather, send, shard_of_group};
+use crate::api::forwarded::{decode_reply, encode_request, gather, send, split};
 use crate::api::{RawApi, RawRequest, RequestContext, answer};
 use crate::reply::Pending;
 
@@ -22,11 +23,9 @@ impl RawApi for DeleteGroups {
     fn dispatch(mut request: RawRequest) -> Option<Pending> {
         let version = request.version;
         let decoded = DeleteGroupsRequest::decode(&mut request.body, version).ok()?;
-        let parts: Vec<_> = decoded
-            .groups_names
-            .into_iter()
-            .map(|group| (group.clone(), hand_over(&request.context, version, group)))
-            .collect();
+        let context = &request.context;
+        let hand_over = |shard, groups| hand_over(context, shard, version, groups);
+        let parts = split(context, decoded.groups_names, |group| group, hand_over);
         Some(Pending::Later(Box::pin(async move {
             let results = gather(parts, |group_id, error| DeletableGroupResult {
                 group_id,
@@ -43,27 +42,19 @@ impl RawApi for DeleteGroups {
     }
 }
 
-type GroupOutcome = Result<DeletableGroupResult, ErrorCode>;
+type PartOutcome = Result<Vec<DeletableGroupResult>, ErrorCode>;
 
 fn hand_over(
     context: &RequestContext,
+    shard: ShardId,
     version: i16,
-    group: ByteStr,
-) -> Result<impl Future<Output = GroupOutcome> + Send + use<>, ErrorCode> {
-    let shard = shard_of_group(context, &group)?;
-    let single = DeleteGroupsRequest {
-        groups_names: vec![group],
+    groups_names: Vec<ByteStr>,
+) -> Result<impl Future<Output = PartOutcome> + Send + use<>, ErrorCode> {
+    let part = DeleteGroupsRequest {
+        groups_names,
         ..DeleteGroupsRequest::default()
     };
-    let reply = send(
-        context,
-        shard,
-        ApiKey::DeleteGroups,
-        version,
-        encode_request(&single, version)?,
-    );
-    Ok(async move {
-        let response: DeleteGroupsResponse = decode_reply(reply.await?, version)?;
-        response.results.into_iter().next().ok_or(ErrorCode::UnknownServerError)
-    })
+    let body = encode_request(&part, version)?;
+    let reply = send(context, shard, ApiKey::DeleteGroups, version, body);
+    Ok(async move { Ok(decode_reply::<DeleteGroupsResponse>(reply.await?, version)?.results) })
 }

@@ -5,8 +5,9 @@ use std::ops::RangeInclusive;
 use highwater_proto::kafka::messages::describe_groups::response::DescribedGroup;
 use highwater_proto::kafka::messages::describe_groups::{DescribeGroupsRequest, DescribeGroupsResponse};
 use highwater_proto::kafka::{ApiKey, ByteStr, ErrorCode, Message};
+use highwater_proto::types::ShardId;
 
-use crate::api::forwarded::{decode_reply, encode_request, gather, send, shard_of_group};
+use crate::api::forwarded::{decode_reply, encode_request, gather, send, split};
 use crate::api::{RawApi, RawRequest, RequestContext, answer};
 use crate::reply::Pending;
 
@@ -23,11 +24,9 @@ impl RawApi for DescribeGroups {
         let version = request.version;
         let decoded = DescribeGroupsRequest::decode(&mut request.body, version).ok()?;
         let authorized = decoded.include_authorized_operations;
-        let parts: Vec<_> = decoded
-            .groups
-            .into_iter()
-            .map(|group| (group.clone(), hand_over(&request.context, version, authorized, group)))
-            .collect();
+        let context = &request.context;
+        let hand_over = |shard, groups| hand_over(context, shard, version, authorized, groups);
+        let parts = split(context, decoded.groups, |group| group, hand_over);
         Some(Pending::Later(Box::pin(async move {
             let groups = gather(parts, |group_id, error| DescribedGroup {
                 group_id,
@@ -44,29 +43,21 @@ impl RawApi for DescribeGroups {
     }
 }
 
-type GroupOutcome = Result<DescribedGroup, ErrorCode>;
+type PartOutcome = Result<Vec<DescribedGroup>, ErrorCode>;
 
 fn hand_over(
     context: &RequestContext,
+    shard: ShardId,
     version: i16,
     include_authorized_operations: bool,
-    group: ByteStr,
-) -> Result<impl Future<Output = GroupOutcome> + Send + use<>, ErrorCode> {
-    let shard = shard_of_group(context, &group)?;
-    let single = DescribeGroupsRequest {
-        groups: vec![group],
+    groups: Vec<ByteStr>,
+) -> Result<impl Future<Output = PartOutcome> + Send + use<>, ErrorCode> {
+    let part = DescribeGroupsRequest {
+        groups,
         include_authorized_operations,
         ..DescribeGroupsRequest::default()
     };
-    let reply = send(
-        context,
-        shard,
-        ApiKey::DescribeGroups,
-        version,
-        encode_request(&single, version)?,
-    );
-    Ok(async move {
-        let response: DescribeGroupsResponse = decode_reply(reply.await?, version)?;
-        response.groups.into_iter().next().ok_or(ErrorCode::UnknownServerError)
-    })
+    let body = encode_request(&part, version)?;
+    let reply = send(context, shard, ApiKey::DescribeGroups, version, body);
+    Ok(async move { Ok(decode_reply::<DescribeGroupsResponse>(reply.await?, version)?.groups) })
 }

@@ -1,6 +1,11 @@
 //! What all forwarded APIs share: finding the shard, handing the raw body over, and turning what went wrong on the way
 //! into the API's own answer.
 
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashMap;
+
 use bytes::Bytes;
 use highwater_proto::kafka::{ApiKey, ByteStr, DecodeError, ErrorCode, Message, Reader, Request};
 use highwater_proto::types::{ShardId, ShardKind};
@@ -62,13 +67,13 @@ pub(super) fn send(
 /// The shard of a group.
 ///
 /// # Errors
-/// `COORDINATOR_NOT_AVAILABLE` while `__consumer_offsets` does not exist: FindCoordinator creates it.
+/// `NOT_COORDINATOR` while `__consumer_offsets` does not exist: the client asks FindCoordinator, which creates it.
 pub(super) fn shard_of_group(context: &RequestContext, group: &str) -> Result<ShardId, ErrorCode> {
     let image = context.broker.image();
     let partitions = image
         .topic(ShardKind::Group.topic())
         .map_or(0, |topic| topic.partitions.len());
-    shard_of(ShardKind::Group, group, partitions).ok_or(ErrorCode::CoordinatorNotAvailable)
+    shard_of(ShardKind::Group, group, partitions).ok_or(ErrorCode::NotCoordinator)
 }
 
 /// Decodes what a coordinator answered.
@@ -90,24 +95,73 @@ pub(super) fn encode_request<R: Request>(request: &R, version: i16) -> Result<By
     Ok(body.freeze())
 }
 
-/// Waits for one part of a split request after the other; they are all under way. What failed becomes that part's own
-/// answer.
-pub(super) async fn gather<T, F>(
-    parts: Vec<(ByteStr, Result<F, ErrorCode>)>,
-    failed: impl Fn(ByteStr, ErrorCode) -> T,
-) -> Vec<T>
+/// The items of a request that belong to one shard, on their way as a request of their own.
+pub(super) struct Part<F> {
+    /// Place in the whole request, and group.
+    groups: Vec<(usize, ByteStr)>,
+    /// The reply to come, or why nothing was sent.
+    reply: Result<F, ErrorCode>,
+}
+
+/// Splits the items of a request by the shard of their groups and hands each part over, in the order of first
+/// appearance. Split by shard rather than by group, so that one large request does not take up the whole queue to a
+/// coordinator.
+pub(super) fn split<T, F>(
+    context: &RequestContext,
+    items: Vec<T>,
+    group_of: impl Fn(&T) -> &ByteStr,
+    hand_over: impl Fn(ShardId, Vec<T>) -> Result<F, ErrorCode>,
+) -> Vec<Part<F>> {
+    struct Share<T> {
+        shard: Result<ShardId, ErrorCode>,
+        groups: Vec<(usize, ByteStr)>,
+        items: Vec<T>,
+    }
+    let mut shares: Vec<Share<T>> = Vec::new();
+    let mut share_of: HashMap<Result<ShardId, ErrorCode>, usize> = HashMap::new();
+    for (index, item) in items.into_iter().enumerate() {
+        let group = group_of(&item).clone();
+        let shard = shard_of_group(context, &group);
+        let at = *share_of.entry(shard).or_insert_with(|| {
+            shares.push(Share { shard, groups: Vec::new(), items: Vec::new() });
+            shares.len() - 1
+        });
+        if let Some(share) = shares.get_mut(at) {
+            share.groups.push((index, group));
+            share.items.push(item);
+        }
+    }
+    let hand_over = |share: Share<T>| Part {
+        groups: share.groups,
+        reply: share.shard.and_then(|shard| hand_over(shard, share.items)),
+    };
+    shares.into_iter().map(hand_over).collect()
+}
+
+/// Waits for one part of a split request after the other (they are all under way) and puts the answers together in the
+/// order of the request. What failed becomes the own answer of each group of that part.
+pub(super) async fn gather<T, F>(parts: Vec<Part<F>>, failed: impl Fn(ByteStr, ErrorCode) -> T) -> Vec<T>
 where
-    F: Future<Output = Result<T, ErrorCode>>,
+    F: Future<Output = Result<Vec<T>, ErrorCode>>,
 {
-    let mut outcomes = Vec::with_capacity(parts.len());
-    for (group, part) in parts {
-        let outcome = match part {
+    let mut answers = Vec::new();
+    for part in parts {
+        let outcome = match part.reply {
             Ok(reply) => reply.await,
             Err(error) => Err(error),
         };
-        outcomes.push(outcome.unwrap_or_else(|error| failed(group, error)));
+        match outcome {
+            Ok(found) if found.len() == part.groups.len() => {
+                answers.extend(part.groups.into_iter().zip(found).map(|((index, _), answer)| (index, answer)));
+            }
+            outcome => {
+                let error = outcome.err().unwrap_or(ErrorCode::UnknownServerError);
+                answers.extend(part.groups.into_iter().map(|(index, group)| (index, failed(group, error))));
+            }
+        }
     }
-    outcomes
+    answers.sort_by_key(|(index, _)| *index);
+    answers.into_iter().map(|(_, answer)| answer).collect()
 }
 
 fn leading_string<R: Request>(body: &Bytes, version: i16) -> Result<String, DecodeError> {

@@ -27,26 +27,26 @@ impl RawApi for ListGroups {
         let replies: Vec<_> = led_shards(&request.context)
             .into_iter()
             .map(|shard| {
-                send(
-                    &request.context,
-                    shard,
-                    ApiKey::ListGroups,
-                    version,
-                    request.body.clone(),
-                )
+                let body = request.body.clone();
+                (shard, send(&request.context, shard, ApiKey::ListGroups, version, body))
             })
             .collect();
         Some(Pending::Later(Box::pin(async move {
             let mut response = ListGroupsResponse::default();
-            for reply in replies {
+            for (shard, reply) in replies {
                 let outcome = match reply.await {
                     Ok(body) => decode_reply::<ListGroupsResponse>(body, version),
                     Err(error) => Err(error),
                 };
                 match outcome.map(|part| (ErrorCode::from_code(part.error_code), part.groups)) {
                     Ok((ErrorCode::None, groups)) => response.groups.extend(groups),
-                    // The shard moved while it was asked: whoever leads its partition now answers for it.
-                    Ok((ErrorCode::NotCoordinator, _)) | Err(ErrorCode::NotCoordinator) => {}
+                    // It moves to another coordinator. If this broker leads its partition no longer, whoever does answers
+                    // for it (rule 86); if it does, the shard would be missing from everybody's answer.
+                    Ok((ErrorCode::NotCoordinator, _)) | Err(ErrorCode::NotCoordinator) => {
+                        if leads(&request.context, shard) {
+                            response.error_code = ErrorCode::CoordinatorLoadInProgress.code();
+                        }
+                    }
                     // One shard that loads makes the whole answer wait (rule 86): half a list looks like a whole one.
                     Ok((error, _)) | Err(error) => response.error_code = error.code(),
                 }
@@ -74,4 +74,8 @@ fn led_shards(context: &RequestContext) -> Vec<ShardId> {
         index: PartitionIndex(index),
     })
     .collect()
+}
+
+fn leads(context: &RequestContext, shard: ShardId) -> bool {
+    led_shards(context).contains(&shard)
 }

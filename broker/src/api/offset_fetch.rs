@@ -8,11 +8,10 @@ use highwater_proto::kafka::messages::offset_fetch::response::{
     OffsetFetchResponseGroup, OffsetFetchResponsePartition, OffsetFetchResponseTopic,
 };
 use highwater_proto::kafka::messages::offset_fetch::{OffsetFetchRequest, OffsetFetchResponse};
-use highwater_proto::kafka::{ApiKey, ErrorCode, Message};
+use highwater_proto::kafka::{ApiKey, ByteStr, ErrorCode, Message};
+use highwater_proto::types::ShardId;
 
-use crate::api::forwarded::{
-    GroupRequest, decode_reply, dispatch_by_group, encode_request, gather, send, shard_of_group,
-};
+use crate::api::forwarded::{GroupRequest, decode_reply, dispatch_by_group, encode_request, gather, send, split};
 use crate::api::{RawApi, RawRequest, RequestContext, answer};
 use crate::reply::Pending;
 
@@ -36,18 +35,9 @@ impl RawApi for OffsetFetch {
         }
         let version = request.version;
         let decoded = OffsetFetchRequest::decode(&mut request.body, version).ok()?;
-        // One request a group: groups of one request rarely share a shard, and each keeps its own outcome. All are
-        // handed over here, in the order of arrival.
-        let parts: Vec<_> = decoded
-            .groups
-            .into_iter()
-            .map(|group| {
-                (
-                    group.group_id.clone(),
-                    hand_over(&request.context, version, decoded.require_stable, group),
-                )
-            })
-            .collect();
+        let (context, require_stable) = (&request.context, decoded.require_stable);
+        let hand_over = |shard, groups| hand_over(context, shard, version, require_stable, groups);
+        let parts = split(context, decoded.groups, |group| &group.group_id, hand_over);
         Some(Pending::Later(Box::pin(async move {
             let groups = gather(parts, |group_id, error| OffsetFetchResponseGroup {
                 group_id,
@@ -64,31 +54,23 @@ impl RawApi for OffsetFetch {
     }
 }
 
-type GroupOutcome = Result<OffsetFetchResponseGroup, ErrorCode>;
+type PartOutcome = Result<Vec<OffsetFetchResponseGroup>, ErrorCode>;
 
 fn hand_over(
     context: &RequestContext,
+    shard: ShardId,
     version: i16,
     require_stable: bool,
-    group: OffsetFetchRequestGroup,
-) -> Result<impl Future<Output = GroupOutcome> + Send + use<>, ErrorCode> {
-    let shard = shard_of_group(context, &group.group_id)?;
-    let single = OffsetFetchRequest {
-        groups: vec![group],
+    groups: Vec<OffsetFetchRequestGroup>,
+) -> Result<impl Future<Output = PartOutcome> + Send + use<>, ErrorCode> {
+    let part = OffsetFetchRequest {
+        groups,
         require_stable,
         ..OffsetFetchRequest::default()
     };
-    let reply = send(
-        context,
-        shard,
-        ApiKey::OffsetFetch,
-        version,
-        encode_request(&single, version)?,
-    );
-    Ok(async move {
-        let response: OffsetFetchResponse = decode_reply(reply.await?, version)?;
-        response.groups.into_iter().next().ok_or(ErrorCode::UnknownServerError)
-    })
+    let body = encode_request(&part, version)?;
+    let reply = send(context, shard, ApiKey::OffsetFetch, version, body);
+    Ok(async move { Ok(decode_reply::<OffsetFetchResponse>(reply.await?, version)?.groups) })
 }
 
 impl GroupRequest for OffsetFetch {
@@ -112,6 +94,8 @@ impl GroupRequest for OffsetFetch {
                     .map(|partition_index| OffsetFetchResponsePartition {
                         partition_index,
                         committed_offset: -1,
+                        // Kafka's NO_METADATA.
+                        metadata: Some(ByteStr::default()),
                         error_code: error.code(),
                         ..OffsetFetchResponsePartition::default()
                     })

@@ -27,6 +27,12 @@ impl GroupRequest for SyncGroup {
     type Request = SyncGroupRequest;
 
     fn failed(_version: i16, _request: SyncGroupRequest, error: ErrorCode) -> SyncGroupResponse {
+        let error = match error {
+            // Clients end at COORDINATOR_LOAD_IN_PROGRESS here, which they do not expect. The rebalance is lost with the
+            // state of the shard: they join again, and that may be told to wait.
+            ErrorCode::CoordinatorLoadInProgress => ErrorCode::RebalanceInProgress,
+            error => error,
+        };
         SyncGroupResponse {
             error_code: error.code(),
             ..SyncGroupResponse::default()

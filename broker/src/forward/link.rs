@@ -2,14 +2,14 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use highwater_node::transport::MAX_MESSAGE_BYTES;
 use highwater_proto::grpc::coordinator_client::CoordinatorClient;
-use highwater_proto::grpc::{self, ForwardRequest, ForwardResponse};
+use highwater_proto::grpc::{ForwardRequest, ForwardResponse};
 use highwater_proto::kafka::ErrorCode;
-use highwater_proto::types::{NodeId, Revision, ShardId, ShardKind};
+use highwater_proto::metadata::MetadataImage;
+use highwater_proto::types::{CoordinatorEpoch, NodeId, Revision, ShardId};
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot};
 use tokio_stream::wrappers::ReceiverStream;
@@ -22,14 +22,21 @@ use super::ForwardedRequest;
 /// requests a second.
 const MAX_IN_FLIGHT: usize = 200_000;
 /// Requests handed over but not yet taken by the stream.
-const MAX_QUEUED: usize = 4_096;
+pub(super) const MAX_QUEUED: usize = 4_096;
 
-pub(super) type Reply = oneshot::Receiver<Result<Bytes, ErrorCode>>;
+type Outcome = Result<Bytes, ErrorCode>;
 
 #[derive(Debug)]
 struct Pending {
     shard: ShardId,
-    reply: oneshot::Sender<Result<Bytes, ErrorCode>>,
+    epoch: CoordinatorEpoch,
+    reply: oneshot::Sender<Outcome>,
+}
+
+#[derive(Debug, Default)]
+struct InFlight {
+    last_correlation: u64,
+    pending: HashMap<u64, Pending>,
 }
 
 /// A stream to one incarnation of a coordinator.
@@ -37,10 +44,37 @@ struct Pending {
 pub(super) struct Link {
     coordinator: NodeId,
     requests: mpsc::Sender<ForwardRequest>,
-    next_correlation: AtomicU64,
-    /// Guarded together with the hand-over, so that the order on the stream is the order of `send`.
-    pending: Mutex<HashMap<u64, Pending>>,
+    /// Locked over the hand-over too, so that correlation ids leave in their order and no reply comes before its entry.
+    in_flight: Mutex<InFlight>,
     closed: CancellationToken,
+}
+
+/// A reply that is on its way. Whoever drops it wants it no more: its place is free again, and it is dropped when it
+/// comes.
+#[derive(Debug)]
+pub(super) struct Reply {
+    link: Arc<Link>,
+    correlation: u64,
+    receiver: oneshot::Receiver<Outcome>,
+    decided: bool,
+}
+
+impl Reply {
+    /// What the coordinator answered. `NOT_COORDINATOR` when the stream breaks or the shard moves: nobody knows then
+    /// whether the request was handled.
+    pub(super) async fn outcome(mut self) -> Outcome {
+        let outcome = (&mut self.receiver).await;
+        self.decided = true;
+        outcome.unwrap_or(Err(ErrorCode::NotCoordinator))
+    }
+}
+
+impl Drop for Reply {
+    fn drop(&mut self) {
+        if !self.decided {
+            self.link.in_flight.lock().pending.remove(&self.correlation);
+        }
+    }
 }
 
 impl Link {
@@ -49,8 +83,7 @@ impl Link {
         let link = Arc::new(Self {
             coordinator,
             requests,
-            next_correlation: AtomicU64::new(1),
-            pending: Mutex::new(HashMap::new()),
+            in_flight: Mutex::default(),
             closed: CancellationToken::new(),
         });
         let runner = Arc::clone(&link);
@@ -58,10 +91,7 @@ impl Link {
             let closed = runner.closed.clone();
             tokio::select! {
                 () = closed.cancelled() => {}
-                outcome = runner.run(channel, outgoing) => if let Err(status) = outcome {
-                    tracing::info!(coordinator = %runner.coordinator, %status,
-                        "stream to the coordinator ended; clients are told to look for it again");
-                },
+                () = runner.run(channel, outgoing) => {}
             }
             runner.close();
         });
@@ -75,59 +105,81 @@ impl Link {
     /// Ends the stream; everything in flight is answered `NOT_COORDINATOR`.
     pub(super) fn close(&self) {
         self.closed.cancel();
-        self.pending.lock().clear();
+        self.in_flight.lock().pending.clear();
     }
 
-    /// Fails what is in flight for shards that are no longer `owned` by this coordinator.
-    pub(super) fn fail_moved(&self, owned: impl Fn(ShardId) -> bool) {
+    /// Fails what is in flight for shards that `image` assigns otherwise: to another coordinator, or to this one anew.
+    pub(super) fn fail_moved(&self, image: &MetadataImage) {
+        let stands = |pending: &Pending| {
+            let assignment = image.shards.get(&pending.shard);
+            assignment.is_some_and(|it| it.owner == Some(self.coordinator) && it.epoch == pending.epoch)
+        };
         // Dropping the sender answers NOT_COORDINATOR; a late reply finds no entry and is dropped.
-        self.pending.lock().retain(|_, pending| owned(pending.shard));
+        self.in_flight.lock().pending.retain(|_, pending| stands(pending));
     }
 
-    pub(super) fn send(&self, request: ForwardedRequest, image_revision: Revision) -> Result<Reply, ErrorCode> {
+    /// Hands a request over, once and for all. `epoch` is that of the assignment in the image at `image_revision`.
+    ///
+    /// # Errors
+    /// Nothing has left then.
+    pub(super) fn send(
+        self: &Arc<Self>,
+        request: ForwardedRequest,
+        epoch: CoordinatorEpoch,
+        image_revision: Revision,
+    ) -> Result<Reply, ErrorCode> {
         let (sender, receiver) = oneshot::channel();
-        let correlation = self.next_correlation.fetch_add(1, Ordering::Relaxed);
         let shard = request.shard;
+        let mut in_flight = self.in_flight.lock();
+        if self.is_closed() {
+            return Err(ErrorCode::NotCoordinator);
+        }
+        if in_flight.pending.len() >= MAX_IN_FLIGHT {
+            return Err(ErrorCode::CoordinatorLoadInProgress);
+        }
+        let correlation = in_flight.last_correlation + 1;
         let message = ForwardRequest {
             correlation,
             image_revision: image_revision.get(),
-            shard: Some(shard_to_grpc(shard)),
+            shard: Some(shard.into()),
             api_key: i32::from(request.api_key),
             api_version: i32::from(request.api_version),
             client_id: request.client_id,
             client_host: request.client_host,
             body: request.body,
         };
-        let mut pending = self.pending.lock();
-        if self.is_closed() {
-            return Err(ErrorCode::NotCoordinator);
-        }
-        // A client that went away leaves its entry behind until the reply comes: drop those before refusing anybody.
-        if pending.len() >= MAX_IN_FLIGHT {
-            pending.retain(|_, pending| !pending.reply.is_closed());
-        }
-        if pending.len() >= MAX_IN_FLIGHT {
-            return Err(ErrorCode::CoordinatorLoadInProgress);
-        }
-        // Nothing has left when the queue is full, so the retriable error is the truth.
-        self.requests.try_send(message).map_err(|_| ErrorCode::CoordinatorLoadInProgress)?;
-        pending.insert(correlation, Pending { shard, reply: sender });
-        Ok(receiver)
+        self.requests.try_send(message).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => ErrorCode::CoordinatorLoadInProgress,
+            mpsc::error::TrySendError::Closed(_) => ErrorCode::NotCoordinator,
+        })?;
+        in_flight.last_correlation = correlation;
+        in_flight.pending.insert(correlation, Pending { shard, epoch, reply: sender });
+        drop(in_flight);
+        Ok(Reply { link: Arc::clone(self), correlation, receiver, decided: false })
     }
 
-    async fn run(&self, channel: Channel, outgoing: mpsc::Receiver<ForwardRequest>) -> Result<(), tonic::Status> {
+    async fn run(&self, channel: Channel, outgoing: mpsc::Receiver<ForwardRequest>) {
+        let coordinator = self.coordinator;
         let mut client = CoordinatorClient::new(channel)
             .max_decoding_message_size(MAX_MESSAGE_BYTES)
             .max_encoding_message_size(MAX_MESSAGE_BYTES);
-        let mut replies = client.forward(ReceiverStream::new(outgoing)).await?.into_inner();
-        while let Some(reply) = replies.message().await? {
-            self.complete(reply);
-        }
-        Ok(())
+        let mut replies = match client.forward(ReceiverStream::new(outgoing)).await {
+            Ok(replies) => replies.into_inner(),
+            // Each request of a client tries anew: not worth a line each while the controller finds out.
+            Err(status) => return tracing::debug!(%coordinator, %status, "no stream to the coordinator"),
+        };
+        let end = loop {
+            match replies.message().await {
+                Ok(Some(reply)) => self.complete(reply),
+                Ok(None) => break None,
+                Err(status) => break Some(status),
+            }
+        };
+        tracing::info!(%coordinator, status = ?end, "stream to the coordinator ended; clients are told to look for it again");
     }
 
     fn complete(&self, reply: ForwardResponse) {
-        let Some(pending) = self.pending.lock().remove(&reply.correlation) else { return };
+        let Some(pending) = self.in_flight.lock().pending.remove(&reply.correlation) else { return };
         let outcome = match i16::try_from(reply.error) {
             Ok(0) => Ok(reply.body),
             Ok(code) => Err(ErrorCode::from_code(code)),
@@ -136,12 +188,4 @@ impl Link {
         // The client may have gone away meanwhile.
         let _ = pending.reply.send(outcome);
     }
-}
-
-fn shard_to_grpc(shard: ShardId) -> grpc::ShardId {
-    let kind = match shard.kind {
-        ShardKind::Group => grpc::ShardKind::Group,
-        ShardKind::Transaction => grpc::ShardKind::Transaction,
-    };
-    grpc::ShardId { kind: kind.into(), index: shard.index.get() }
 }

@@ -6,22 +6,28 @@
 mod link;
 mod shard_of;
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use highwater_node::transport::Dialer;
-use highwater_proto::kafka::ErrorCode;
+use highwater_proto::kafka::{ApiKey, ErrorCode};
 use highwater_proto::metadata::{MetadataImage, Node};
-use highwater_proto::types::{BrokerEpoch, NodeId, ShardId};
-use parking_lot::Mutex;
+use highwater_proto::types::{BrokerEpoch, CoordinatorEpoch, NodeId, ShardId};
+use parking_lot::RwLock;
 
-use self::link::Link;
+use self::link::{Link, Reply};
 
 pub use self::shard_of::shard_of;
 
 /// Listener name under which our processes speak gRPC to each other.
 const GRPC_LISTENER: &str = "GRPC";
+/// Longer than any wait of a coordinator but for parked members: what takes longer has been lost.
+const REPLY_LIMIT: Duration = Duration::from_secs(120);
 
 /// A request as it travels: raw but for what names its shard.
 #[derive(Clone, Debug)]
@@ -43,14 +49,29 @@ pub struct ForwardedRequest {
 /// Keeps one stream per coordinator and finds the right one for a shard.
 pub struct Forwarder {
     dialer: Dialer,
-    links: Mutex<HashMap<NodeId, (BrokerEpoch, Arc<Link>)>>,
+    /// Read while a request is handed over, written when the image changes: a request either sees the newer image or is
+    /// in flight when that fails what moved.
+    links: RwLock<Links>,
+}
+
+#[derive(Default)]
+struct Links {
+    /// The newest image that was announced.
+    image: Arc<MetadataImage>,
+    by_coordinator: HashMap<NodeId, (BrokerEpoch, Arc<Link>)>,
+}
+
+/// Whose a shard is.
+struct Owner<'a> {
+    node: &'a Node,
+    epoch: CoordinatorEpoch,
 }
 
 impl Forwarder {
     /// A forwarder that reaches coordinators through `dialer`.
     #[must_use]
     pub fn new(dialer: Dialer) -> Self {
-        Self { dialer, links: Mutex::new(HashMap::new()) }
+        Self { dialer, links: RwLock::default() }
     }
 
     /// Hands the request to the shard's owner in `image` and answers with the reply body, or with the error that the API's own
@@ -60,20 +81,28 @@ impl Forwarder {
         image: &MetadataImage,
         request: ForwardedRequest,
     ) -> impl Future<Output = Result<Bytes, ErrorCode>> + Send + use<> {
+        let limit = reply_limit(request.api_key);
         let sent = self.send(image, request);
         async move {
-            let reply = sent?;
-            // The sender is dropped when the link breaks or the shard moves: nobody knows whether it was handled.
-            reply.await.unwrap_or(Err(ErrorCode::NotCoordinator))
+            let outcome = sent?.outcome();
+            match limit {
+                Some(limit) => tokio::time::timeout(limit, outcome).await.unwrap_or(Err(ErrorCode::NotCoordinator)),
+                None => outcome.await,
+            }
         }
     }
 
     /// Fails what is in flight for shards that `image` gives to another owner, and drops links of nodes that are gone.
-    pub fn image_changed(&self, image: &MetadataImage) {
-        self.links.lock().retain(|id, (epoch, link)| {
+    pub fn image_changed(&self, image: &Arc<MetadataImage>) {
+        let mut links = self.links.write();
+        if image.revision < links.image.revision {
+            return;
+        }
+        links.image = Arc::clone(image);
+        links.by_coordinator.retain(|id, (epoch, link)| {
             let stays = image.nodes.get(id).is_some_and(|node| node.epoch == *epoch);
             if stays {
-                link.fail_moved(|shard| image.shards.get(&shard).and_then(|it| it.owner) == Some(*id));
+                link.fail_moved(image);
             } else {
                 link.close();
             }
@@ -81,26 +110,64 @@ impl Forwarder {
         });
     }
 
-    fn send(&self, image: &MetadataImage, request: ForwardedRequest) -> Result<link::Reply, ErrorCode> {
-        let assignment = image.shards.get(&request.shard).ok_or(ErrorCode::CoordinatorNotAvailable)?;
-        let owner = assignment.owner.ok_or(ErrorCode::CoordinatorNotAvailable)?;
-        let node = image.nodes.get(&owner).filter(|node| node.is_live()).ok_or(ErrorCode::CoordinatorNotAvailable)?;
-        self.link_to(node)?.send(request, image.revision)
+    fn send(&self, image: &MetadataImage, request: ForwardedRequest) -> Result<Reply, ErrorCode> {
+        {
+            let links = self.links.read();
+            let image = links.newer(image);
+            let owner = owner_of(image, request.shard)?;
+            if let Some(link) = links.open_link(owner.node) {
+                return link.send(request, owner.epoch, image.revision);
+            }
+        }
+        let mut links = self.links.write();
+        let announced = Arc::clone(&links.image);
+        let image = if announced.revision > image.revision { &announced } else { image };
+        let owner = owner_of(image, request.shard)?;
+        let link = match links.open_link(owner.node) {
+            Some(link) => Arc::clone(link),
+            None => self.open(&mut links, owner.node)?,
+        };
+        link.send(request, owner.epoch, image.revision)
     }
 
-    fn link_to(&self, node: &Node) -> Result<Arc<Link>, ErrorCode> {
-        let mut links = self.links.lock();
-        if let Some((epoch, link)) = links.get(&node.id)
-            && *epoch == node.epoch
-            && !link.is_closed()
-        {
-            return Ok(Arc::clone(link));
-        }
-        let endpoint = node.endpoint(GRPC_LISTENER).ok_or(ErrorCode::CoordinatorNotAvailable)?;
+    fn open(&self, links: &mut Links, node: &Node) -> Result<Arc<Link>, ErrorCode> {
+        let endpoint = node.endpoint(GRPC_LISTENER).ok_or(ErrorCode::NotCoordinator)?;
         let link = Link::open(node.id, self.dialer.channel(&endpoint.host, endpoint.port));
-        if let Some((_, old)) = links.insert(node.id, (node.epoch, Arc::clone(&link))) {
+        if let Some((_, old)) = links.by_coordinator.insert(node.id, (node.epoch, Arc::clone(&link))) {
             old.close();
         }
         Ok(link)
     }
+}
+
+impl Drop for Forwarder {
+    fn drop(&mut self) {
+        self.links.get_mut().by_coordinator.values().for_each(|(_, link)| link.close());
+    }
+}
+
+impl Links {
+    fn newer<'a>(&'a self, image: &'a MetadataImage) -> &'a MetadataImage {
+        if self.image.revision > image.revision { &self.image } else { image }
+    }
+
+    fn open_link(&self, node: &Node) -> Option<&Arc<Link>> {
+        let (epoch, link) = self.by_coordinator.get(&node.id)?;
+        (*epoch == node.epoch && !link.is_closed()).then_some(link)
+    }
+}
+
+/// The live owner of a shard. Without one the answer is `NOT_COORDINATOR`: the one error that every group API's clients
+/// take as a reason to look for the coordinator again and come back.
+fn owner_of(image: &MetadataImage, shard: ShardId) -> Result<Owner<'_>, ErrorCode> {
+    let assignment = image.shards.get(&shard).ok_or(ErrorCode::NotCoordinator)?;
+    let node = assignment.owner.and_then(|owner| image.nodes.get(&owner)).filter(|node| node.is_live());
+    Ok(Owner { node: node.ok_or(ErrorCode::NotCoordinator)?, epoch: assignment.epoch })
+}
+
+/// How long a reply may take. A coordinator bounds its own waits well below; only a join and a sync stay parked for as
+/// long as the rebalance timeout of the group's members says, or until the stream breaks.
+fn reply_limit(api_key: i16) -> Option<Duration> {
+    let parks = api_key == ApiKey::JoinGroup.code() || api_key == ApiKey::SyncGroup.code();
+    (!parks).then_some(REPLY_LIMIT)
 }

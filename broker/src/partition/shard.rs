@@ -30,7 +30,9 @@ impl Partition {
     pub fn open_shard(&self, coordinator_epoch: CoordinatorEpoch) -> Result<ShardOpened, ErrorCode> {
         let mut state = self.state.lock();
         state.replica.check_leadership(None).map_err(leadership_error_code)?;
-        state.check_coordinator(coordinator_epoch)?;
+        if state.coordinator_epoch.is_some_and(|opened| opened > coordinator_epoch) {
+            return Err(ErrorCode::NotCoordinator);
+        }
         state.coordinator_epoch = Some(coordinator_epoch);
         let log = state.log()?;
         Ok(ShardOpened {
@@ -45,7 +47,7 @@ impl Partition {
     /// under which the append happens.
     ///
     /// # Errors
-    /// 16 for an older owner, 6 or 74 when leadership changed since the owner opened the shard, 45 when the log does
+    /// 16 for an owner that is not the one that opened the shard, 6 or 74 when leadership changed since the owner opened the shard, 45 when the log does
     /// not end where the owner believes: in each case it has to open the shard again. Also those of an append.
     pub fn append_shard(
         self: &Arc<Self>,
@@ -61,7 +63,7 @@ impl Partition {
             .replica
             .check_leadership(Some(leader_epoch))
             .map_err(leadership_error_code)?;
-        state.check_coordinator(coordinator_epoch)?;
+        state.check_owner(coordinator_epoch)?;
         if state.log()?.log_end() != expected_end {
             return Err(ErrorCode::OutOfOrderSequenceNumber.into());
         }
@@ -83,10 +85,7 @@ impl Partition {
             .check_leadership(Some(leader_epoch))
             .map_err(leadership_error_code)?;
         state.log()?;
-        match state.coordinator_epoch {
-            Some(opened) if opened == coordinator_epoch => Ok(()),
-            _ => Err(ErrorCode::NotCoordinator),
-        }
+        state.check_owner(coordinator_epoch)
     }
 
     /// Has `acks` decided once the high watermark is at or past `offset`, or once it is clear that it will not be.
@@ -132,10 +131,12 @@ impl Partition {
 }
 
 impl State {
-    fn check_coordinator(&self, epoch: CoordinatorEpoch) -> Result<(), ErrorCode> {
+    /// The owner is the one that opened the shard last, not any that is not older: who has not opened it here has not
+    /// waited for what was appended before.
+    fn check_owner(&self, epoch: CoordinatorEpoch) -> Result<(), ErrorCode> {
         match self.coordinator_epoch {
-            Some(opened) if epoch < opened => Err(ErrorCode::NotCoordinator),
-            _ => Ok(()),
+            Some(opened) if opened == epoch => Ok(()),
+            _ => Err(ErrorCode::NotCoordinator),
         }
     }
 }

@@ -7,9 +7,10 @@ use highwater_proto::grpc::{AppendShardRequest, AppendShardResponse};
 use highwater_proto::kafka::ErrorCode;
 use highwater_proto::record::{Batch, Batches};
 use highwater_proto::types::{CoordinatorEpoch, LeaderEpoch, Offset};
+use tokio::time::timeout_at;
 use tonic::Status;
 
-use super::{Service, code, decided, shard_of};
+use super::{Service, code, deadline, decided, shard_of};
 use crate::partition::{AckGroup, AppendOutcome, Partition, Precheck};
 
 pub(super) async fn handle(service: &Service, request: AppendShardRequest) -> Result<AppendShardResponse, Status> {
@@ -28,7 +29,7 @@ type Outcome = Result<(Arc<Partition>, AppendOutcome), ErrorCode>;
 
 async fn append(service: &Service, request: AppendShardRequest) -> Result<Outcome, Status> {
     let shard = shard_of(request.shard)?;
-    let timeout_ms = request.timeout_ms;
+    let deadline = deadline(request.timeout_ms);
     let size = request.batches.len();
     let batches = parse(&request.batches)?;
     let coordinator_epoch = CoordinatorEpoch(request.coordinator_epoch);
@@ -49,12 +50,20 @@ async fn append(service: &Service, request: AppendShardRequest) -> Result<Outcom
         Ok(Precheck::Quick) => step(),
         // Creating files may take as long as the disk likes.
         Ok(Precheck::CreatesFiles) => {
-            tokio::task::spawn_blocking(step).await.map_err(|_| Status::unavailable("the broker is stopping"))?
+            let permits = Arc::clone(&service.broker.limits().slow_appends);
+            match timeout_at(deadline, permits.acquire_owned()).await {
+                Ok(permit) => {
+                    let appended = tokio::task::spawn_blocking(step).await;
+                    drop(permit);
+                    appended.map_err(|_| Status::unavailable("the broker is stopping"))?
+                }
+                Err(_) => Err(ErrorCode::RequestTimedOut.into()),
+            }
         }
         Err(error) => Err(error),
     };
     Ok(match appended {
-        Ok(appended) => decided(&acks, timeout_ms).await.map(|()| (partition, appended)),
+        Ok(appended) => decided(&acks, deadline).await.map(|()| (partition, appended)),
         Err(error) => Err(error.code),
     })
 }

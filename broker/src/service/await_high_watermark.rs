@@ -5,7 +5,7 @@ use highwater_proto::kafka::ErrorCode;
 use highwater_proto::types::{LeaderEpoch, Offset};
 use tonic::Status;
 
-use super::{Service, code, decided, shard_of};
+use super::{Service, code, deadline, decided, shard_of};
 use crate::partition::AckGroup;
 
 pub(super) async fn handle(
@@ -29,7 +29,7 @@ async fn wait(service: &Service, request: &AwaitHighWatermarkRequest) -> Result<
     if let Err(error) = partition.await_high_watermark(LeaderEpoch(request.leader_epoch), offset, &acks) {
         return Ok(Err(error));
     }
-    if let Err(error) = decided(&acks, request.timeout_ms).await {
+    if let Err(error) = decided(&acks, deadline(request.timeout_ms)).await {
         return Ok(Err(error));
     }
     Ok(partition.ends().map(|ends| ends.high_watermark).ok_or(ErrorCode::KafkaStorageError))

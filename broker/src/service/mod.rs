@@ -14,7 +14,7 @@ use highwater_node::transport::MAX_MESSAGE_BYTES;
 use highwater_proto::grpc::broker_server::{self, BrokerServer};
 use highwater_proto::grpc::{self};
 use highwater_proto::kafka::ErrorCode;
-use highwater_proto::types::{CoordinatorEpoch, PartitionIndex, ShardId, ShardKind};
+use highwater_proto::types::{CoordinatorEpoch, ShardId};
 use tokio::time::Instant;
 use tonic::{Request, Response, Status};
 
@@ -46,7 +46,8 @@ impl Service {
         self.broker.partitions().find(topic, shard.index.get())
     }
 
-    /// Refuses an owner that the applied image has replaced.
+    /// Refuses an owner that the applied image has replaced. What the image cannot know yet is for the partition to
+    /// refuse, under its lock.
     fn check_assignment(&self, shard: ShardId, epoch: CoordinatorEpoch) -> Result<(), ErrorCode> {
         match self.broker.image().shards.get(&shard) {
             Some(assignment) if assignment.epoch > epoch => Err(ErrorCode::NotCoordinator),
@@ -103,21 +104,20 @@ impl broker_server::Broker for Service {
 /// The shard of a message; a message without one is a defect of the caller.
 fn shard_of(shard: Option<grpc::ShardId>) -> Result<ShardId, Status> {
     let shard = shard.ok_or_else(|| Status::invalid_argument("the request names no shard"))?;
-    let kind = match shard.kind() {
-        grpc::ShardKind::Group => ShardKind::Group,
-        grpc::ShardKind::Transaction => ShardKind::Transaction,
-        grpc::ShardKind::Unspecified => return Err(Status::invalid_argument("the request names no kind of shard")),
-    };
-    Ok(ShardId { kind, index: PartitionIndex(shard.index) })
+    ShardId::try_from(shard).map_err(|error| Status::invalid_argument(error.to_string()))
+}
+
+/// When a coordinator that waits for so long is answered at the latest.
+fn deadline(timeout_ms: i32) -> Instant {
+    Instant::now() + Duration::from_millis(u64::try_from(timeout_ms).unwrap_or(0)).min(MAX_WAIT)
 }
 
 /// Waits until the group's only acknowledgement is decided.
 ///
 /// # Errors
-/// Why it will not come; 7 at the timeout.
-async fn decided(acks: &AckGroup, timeout_ms: i32) -> Result<(), ErrorCode> {
-    let timeout = Duration::from_millis(u64::try_from(timeout_ms).unwrap_or(0)).min(MAX_WAIT);
-    match acks.decided(Instant::now() + timeout).await.first() {
+/// Why it will not come; 7 at the deadline.
+async fn decided(acks: &AckGroup, deadline: Instant) -> Result<(), ErrorCode> {
+    match acks.decided(deadline).await.first() {
         Some(Some(Ok(()))) => Ok(()),
         Some(Some(Err(error))) => Err(ack_error_code(*error, false)),
         Some(None) | None => Err(ErrorCode::RequestTimedOut),

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use highwater_proto::grpc::{OpenShardRequest, OpenShardResponse};
 use highwater_proto::kafka::ErrorCode;
-use highwater_proto::types::{CoordinatorEpoch, Revision};
+use highwater_proto::metadata::MetadataImage;
+use highwater_proto::types::{CoordinatorEpoch, Revision, ShardId};
 use tokio::time::Instant;
 use tonic::Status;
 
@@ -22,8 +23,7 @@ pub(super) async fn handle(service: &Service, request: OpenShardRequest) -> Resu
     let opened = if broker.image().revision < revision {
         Err(ErrorCode::CoordinatorLoadInProgress)
     } else {
-        service
-            .check_assignment(shard, epoch)
+        has_assignment(&broker.image(), shard, epoch)
             .and_then(|()| service.partition(shard))
             .and_then(|partition| partition.open_shard(epoch))
     };
@@ -37,4 +37,13 @@ pub(super) async fn handle(service: &Service, request: OpenShardRequest) -> Resu
         },
         Err(error) => OpenShardResponse { error: code(error), ..OpenShardResponse::default() },
     })
+}
+
+/// An epoch fences all before it, so it has to be one that was given.
+fn has_assignment(image: &MetadataImage, shard: ShardId, epoch: CoordinatorEpoch) -> Result<(), ErrorCode> {
+    match image.shards.get(&shard) {
+        Some(assignment) if assignment.epoch == epoch => Ok(()),
+        Some(assignment) if assignment.epoch > epoch => Err(ErrorCode::NotCoordinator),
+        _ => Err(ErrorCode::CoordinatorLoadInProgress),
+    }
 }

@@ -1,0 +1,1 @@
+//! What forwarded APIs answer when the coordinator cannot be asked.

@@ -1,0 +1,1 @@
+//! See the module: a played coordinator on an in-memory network.

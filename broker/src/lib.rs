@@ -9,6 +9,7 @@ mod forward;
 mod frame;
 mod housekeeping;
 mod internal_topics;
+mod latency;
 mod listener;
 pub mod log;
 pub mod metrics;

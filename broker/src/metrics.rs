@@ -2,30 +2,32 @@
 
 mod collector;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use highwater_node::telemetry;
-use highwater_proto::kafka::ApiKey;
+use highwater_proto::kafka::{ApiKey, ErrorCode};
+use parking_lot::Mutex;
 
 use crate::api::ServedApi;
 use crate::broker::Broker;
+use crate::latency::Latency;
 use crate::partition::TopicMetrics;
 
 pub use self::collector::BrokerCollector;
 
 /// API keys are below this.
 const API_SLOTS: usize = 128;
-/// Bounds of the latency histogram, in microseconds: doubling from 50 us to 26 s.
-const LATENCY_BUCKETS: usize = 20;
-const FIRST_BUCKET_MICROS: u64 = 50;
 
 /// What the broker counts.
 #[derive(Debug)]
 pub struct Metrics {
     apis: Vec<ApiMetrics>,
     all_topics: TopicMetrics,
+    /// Errors are rare: a lock is cheap enough.
+    errors: Mutex<HashMap<(ApiKey, ErrorCode), u64>>,
 }
 
 /// What is counted per API.
@@ -34,9 +36,8 @@ pub(crate) struct ApiMetrics {
     pub(crate) requests: AtomicU64,
     pub(crate) request_bytes: AtomicU64,
     pub(crate) response_bytes: AtomicU64,
-    pub(crate) total_micros: AtomicU64,
-    /// Requests by time; the last one is for all that took longer.
-    pub(crate) latency: [AtomicU64; LATENCY_BUCKETS + 1],
+    /// From the arrival of a request to its answer.
+    pub(crate) total_time: Latency,
 }
 
 impl Default for Metrics {
@@ -44,6 +45,7 @@ impl Default for Metrics {
         Self {
             apis: (0..API_SLOTS).map(|_| ApiMetrics::default()).collect(),
             all_topics: TopicMetrics::default(),
+            errors: Mutex::default(),
         }
     }
 }
@@ -62,9 +64,18 @@ impl Metrics {
         metrics
             .response_bytes
             .fetch_add(response_bytes as u64, Ordering::Relaxed);
-        let micros = u64::try_from(total.as_micros()).unwrap_or(u64::MAX);
-        metrics.total_micros.fetch_add(micros, Ordering::Relaxed);
-        metrics.latency[bucket(micros)].fetch_add(1, Ordering::Relaxed);
+        metrics.total_time.observe(total);
+    }
+
+    /// An answer carries an error: of a partition, a topic, or the whole request.
+    pub fn error(&self, api: ApiKey, error: ErrorCode) {
+        if error != ErrorCode::None {
+            *self.errors.lock().entry((api, error)).or_default() += 1;
+        }
+    }
+
+    pub(crate) fn errors(&self) -> Vec<((ApiKey, ErrorCode), u64)> {
+        self.errors.lock().iter().map(|(key, count)| (*key, *count)).collect()
     }
 
     /// Topics together.
@@ -74,40 +85,5 @@ impl Metrics {
 
     pub(crate) fn api(&self, key: ApiKey) -> Option<&ApiMetrics> {
         self.apis.get(usize::try_from(key.code()).ok()?)
-    }
-}
-
-/// The bucket of a request that took so long.
-fn bucket(micros: u64) -> usize {
-    let doublings = micros
-        .div_ceil(FIRST_BUCKET_MICROS)
-        .max(1)
-        .next_power_of_two()
-        .trailing_zeros();
-    (doublings as usize).min(LATENCY_BUCKETS)
-}
-
-/// Upper bound of a bucket in seconds.
-fn bucket_bound(bucket: usize) -> f64 {
-    (FIRST_BUCKET_MICROS << bucket) as f64 / 1e6
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_request_falls_into_the_first_bucket_that_holds_it() {
-        for (micros, expected) in [
-            (0, 0),
-            (50, 0),
-            (51, 1),
-            (100, 1),
-            (101, 2),
-            (u64::MAX / 2, LATENCY_BUCKETS),
-        ] {
-            assert_eq!(bucket(micros), expected, "{micros}");
-        }
-        assert!((bucket_bound(1) - 0.0001).abs() < 1e-12);
     }
 }

@@ -4,12 +4,12 @@ use std::collections::HashSet;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
-use highwater_proto::kafka::ErrorCode;
 use highwater_proto::kafka::messages::list_offsets::request::ListOffsetsPartition;
 use highwater_proto::kafka::messages::list_offsets::response::{
     ListOffsetsPartitionResponse, ListOffsetsTopicResponse,
 };
 use highwater_proto::kafka::messages::list_offsets::{ListOffsetsRequest, ListOffsetsResponse};
+use highwater_proto::kafka::{ApiKey, ErrorCode};
 use highwater_proto::types::{LeaderEpoch, TimestampMs};
 
 use super::{Api, RequestContext};
@@ -69,7 +69,11 @@ impl Api for ListOffsets {
                         },
                     }
                 };
-                partitions.push(response(&wanted, version, found));
+                let answer = response(&wanted, version, found);
+                broker
+                    .metrics()
+                    .error(ApiKey::ListOffsets, ErrorCode::from_code(answer.error_code));
+                partitions.push(answer);
             }
             topics.push(ListOffsetsTopicResponse {
                 name: topic.name,

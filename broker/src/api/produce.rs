@@ -321,6 +321,7 @@ impl Call {
         for entry in &self.partitions {
             let (name, topic_id) = &self.topics[entry.topic];
             if entry.result.error != ErrorCode::None {
+                self.context.broker.metrics().error(ApiKey::Produce, entry.result.error);
                 self.count_failure(&image, name, *topic_id);
             }
             let mut partition = entry.response(self.version);

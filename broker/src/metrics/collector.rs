@@ -9,9 +9,10 @@ use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, MetricEncoder};
 use prometheus_client::metrics::MetricType;
 
-use super::{LATENCY_BUCKETS, Metrics, bucket_bound};
+use super::Metrics;
 use crate::api::SERVED;
 use crate::broker::Broker;
+use crate::latency::Latency as Histogram;
 use crate::partition::TopicMetrics;
 
 /// Reads a broker's counters at each scrape.
@@ -42,10 +43,10 @@ struct Family<'a> {
 impl EncodeMetric for Family<'_> {
     fn encode(&self, mut encoder: MetricEncoder<'_>) -> fmt::Result {
         for Sample(labels, value) in self.samples {
-            let mut sample = encoder.encode_family(labels)?;
-            match self.kind {
-                MetricType::Counter => sample.encode_counter::<Labels, f64, f64>(value, None)?,
-                _ => sample.encode_gauge(value)?,
+            if labels.is_empty() {
+                encode_value(&mut encoder, self.kind, *value)?;
+            } else {
+                encode_value(&mut encoder.encode_family(labels)?, self.kind, *value)?;
             }
         }
         Ok(())
@@ -56,6 +57,13 @@ impl EncodeMetric for Family<'_> {
     }
 }
 
+fn encode_value(encoder: &mut MetricEncoder<'_>, kind: MetricType, value: f64) -> fmt::Result {
+    match kind {
+        MetricType::Counter => encoder.encode_counter::<Labels, f64, f64>(&value, None),
+        _ => encoder.encode_gauge(&value),
+    }
+}
+
 /// The latency of one API as a histogram.
 struct Latency<'a>(&'a Metrics);
 
@@ -63,17 +71,13 @@ impl EncodeMetric for Latency<'_> {
     fn encode(&self, mut encoder: MetricEncoder<'_>) -> fmt::Result {
         for served in SERVED {
             let Some(api) = self.0.api(served.key) else { continue };
-            let counts: Vec<u64> = api.latency.iter().map(load).collect();
-            let total: u64 = counts.iter().sum();
+            let total = api.total_time.count();
             if total == 0 {
                 continue;
             }
-            let mut buckets: Vec<(f64, u64)> = (0..LATENCY_BUCKETS)
-                .map(|bucket| (bucket_bound(bucket), counts[bucket]))
-                .collect();
-            buckets.push((f64::MAX, counts[LATENCY_BUCKETS]));
             let labels: Labels = vec![("request", format!("{:?}", served.key))];
-            let seconds = load(&api.total_micros) as f64 / 1e6;
+            let seconds = api.total_time.total().as_secs_f64();
+            let buckets = api.total_time.buckets();
             encoder
                 .encode_family(&labels)?
                 .encode_histogram::<Labels>(seconds, total, &buckets, None)?;
@@ -169,6 +173,8 @@ fn encode_requests(metrics: &Metrics, encoder: &mut DescriptorEncoder<'_>) -> fm
         counter,
         &of(|api| &api.response_bytes),
     )?;
+    encode_errors(metrics, encoder)?;
+    encode_total_times(metrics, encoder)?;
     let latency = Latency(metrics);
     let name = "highwater_request_duration_seconds";
     latency.encode(encoder.encode_descriptor(
@@ -177,6 +183,53 @@ fn encode_requests(metrics: &Metrics, encoder: &mut DescriptorEncoder<'_>) -> fm
         None,
         MetricType::Histogram,
     )?)
+}
+
+fn encode_errors(metrics: &Metrics, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+    let errors: Vec<Sample> = metrics
+        .errors()
+        .into_iter()
+        .map(|((api, error), count)| {
+            sample(
+                [("request", format!("{api:?}")), ("error", error.to_string())],
+                count as f64,
+            )
+        })
+        .collect();
+    let name = "kafka_network_requestmetrics_errors";
+    family(encoder, name, "Errors in answers", MetricType::Counter, &errors)
+}
+
+fn encode_total_times(metrics: &Metrics, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+    let mut samples = Vec::new();
+    for served in SERVED {
+        let Some(api) = metrics.api(served.key).filter(|api| api.total_time.count() > 0) else {
+            continue;
+        };
+        samples.extend(quantiles(&api.total_time, &[("request", format!("{:?}", served.key))]));
+    }
+    let help = "Milliseconds from a request's arrival to its answer, over the last minute";
+    family(
+        encoder,
+        "kafka_network_requestmetrics_totaltimems",
+        help,
+        MetricType::Gauge,
+        &samples,
+    )
+}
+
+fn quantiles(latency: &Histogram, labels: &[(&'static str, String)]) -> Vec<Sample> {
+    const SHARES: [(f64, &str); 4] = [(0.5, "0.50"), (0.95, "0.95"), (0.99, "0.99"), (0.999, "0.999")];
+    let values = latency.quantiles(SHARES.map(|(share, _)| share), tokio::time::Instant::now());
+    SHARES
+        .iter()
+        .zip(values)
+        .map(|((_, name), value)| {
+            let mut labels = labels.to_vec();
+            labels.push(("quantile", (*name).to_owned()));
+            Sample(labels, value)
+        })
+        .collect()
 }
 
 fn encode_topics(broker: &Broker, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
@@ -217,8 +270,33 @@ fn encode_topics(broker: &Broker, encoder: &mut DescriptorEncoder<'_>) -> fmt::R
 
 fn encode_replicas(broker: &Broker, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
     let (mut partitions, mut leaders, mut under_replicated, mut under_min_isr, mut offline) = (0, 0, 0, 0, 0);
+    let mut by_partition: [(&str, &str, Vec<Sample>); 3] = [
+        ("underreplicated", "1 if the ISR lacks replicas", Vec::new()),
+        ("underminisr", "1 if the ISR is below min.insync.replicas", Vec::new()),
+        (
+            "atminisr",
+            "1 if the ISR is at min.insync.replicas and lacks replicas",
+            Vec::new(),
+        ),
+    ];
     for partition in broker.partitions().all() {
         partitions += 1;
+        let states = partition.inspect(|replica| {
+            replica.is_leader().then(|| {
+                [
+                    replica.is_under_replicated(),
+                    replica.is_under_min_isr(),
+                    replica.is_at_min_isr(),
+                ]
+            })
+        });
+        for ((_, _, samples), state) in by_partition.iter_mut().zip(states.into_iter().flatten()) {
+            let topic = partition.topic().name().to_string();
+            samples.push(sample(
+                [("topic", topic), ("partition", partition.index().to_string())],
+                f64::from(u8::from(state)),
+            ));
+        }
         offline += u32::from(partition.log_start().is_none());
         partition.inspect(|replica| {
             leaders += u32::from(replica.is_leader());
@@ -243,6 +321,15 @@ fn encode_replicas(broker: &Broker, encoder: &mut DescriptorEncoder<'_>) -> fmt:
     ] {
         let name = format!("kafka_server_replicamanager_{name}");
         family(encoder, &name, help, MetricType::Gauge, &[sample([], f64::from(value))])?;
+    }
+    for (name, help, samples) in by_partition {
+        family(
+            encoder,
+            &format!("kafka_cluster_partition_{name}"),
+            help,
+            MetricType::Gauge,
+            &samples,
+        )?;
     }
     Ok(())
 }
@@ -283,6 +370,18 @@ fn encode_logs(broker: &Broker, encoder: &mut DescriptorEncoder<'_>) -> fmt::Res
         gauge,
         &ends,
     )?;
+    let flushes = broker.partitions().flushes();
+    let name = "kafka_log_logflushstats_logflushrateandtimems";
+    family(
+        encoder,
+        name,
+        "Milliseconds that a flush takes, over the last minute",
+        gauge,
+        &quantiles(flushes, &[]),
+    )?;
+    let counts = [sample([], flushes.count() as f64)];
+    let name = "kafka_log_logflushstats_logflushrateandtimems_count";
+    family(encoder, name, "Flushes", MetricType::Counter, &counts)?;
     let flusher = broker.partitions().flusher();
     let oldest = [sample([], flusher.oldest_unfinished().as_secs_f64())];
     family(

@@ -8,6 +8,8 @@ use highwater_proto::types::{Offset, TimestampMs};
 use parking_lot::MutexGuard;
 
 use super::{AckGroup, Partition, State, Storage, ack_error_code, is_fatal, log_error_code};
+use tokio::time::Instant;
+
 use crate::log::{Appended, FlushOutcome, FlushSlot, FlushTarget, FlushTicket, LogError};
 use crate::replica::AckError;
 
@@ -160,7 +162,7 @@ impl Partition {
     /// Has the log flushed soon.
     pub(super) fn submit_flush(self: &Arc<Self>) {
         let target: Arc<dyn FlushTarget> = Arc::<Self>::clone(self);
-        if let Some(flusher) = self.flusher.upgrade() {
+        if let Some(flusher) = self.disk.flusher.upgrade() {
             flusher.submit(&target);
         }
     }
@@ -173,13 +175,15 @@ impl FlushTarget for Partition {
             return None;
         }
         let ticket = state.log_mut().ok()?.take_flush_ticket();
-        state.flushing = ticket.is_some();
+        state.flushing = ticket.as_ref().map(|_| Instant::now());
         ticket
     }
 
     fn flushed(&self, outcome: FlushOutcome) {
         let mut state = self.state.lock();
-        state.flushing = false;
+        if let Some(started) = state.flushing.take() {
+            self.disk.flushes.observe(started.elapsed());
+        }
         self.flush_over.notify_all();
         // A failed flush takes all replicas of the disk offline, in another way (`Flusher::start`).
         let Ok(log) = state.log_mut() else { return };

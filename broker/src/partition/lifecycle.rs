@@ -138,7 +138,7 @@ impl Partition {
         let effects = state.replica.stop(error);
         // A flush that met a renamed directory would take the disk for broken.
         state.ending = true;
-        while state.flushing {
+        while state.flushing.is_some() {
             if self.flush_over.wait_for(&mut state, MAX_FLUSH_WAIT).timed_out() {
                 break;
             }

@@ -19,7 +19,9 @@ use highwater_proto::kafka::ErrorCode;
 use highwater_proto::types::{CoordinatorEpoch, LeaderEpoch, NodeId, Offset, PartitionIndex};
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use smallvec::SmallVec;
+use tokio::time::Instant;
 
+use crate::latency::Latency;
 use crate::log::{FlushSlot, Flusher, Log, LogError};
 use crate::replica::{AckError, Completed, Effects, LeadershipError, Replica};
 
@@ -38,20 +40,45 @@ use self::waiters::FetchWaiters;
 pub struct Partition {
     topic: Arc<TopicState>,
     index: PartitionIndex,
-    /// Weak: what waits in the flusher's queue must not keep the flusher alive.
-    flusher: Weak<Flusher>,
+    disk: Arc<Disk>,
     flush_slot: FlushSlot,
     state: Mutex<State>,
     /// Told when a flush that was under way is over.
     flush_over: Condvar,
 }
 
+/// What the partitions of a disk share.
+#[derive(Debug)]
+pub struct Disk {
+    /// Weak: what waits in the flusher's queue must not keep the flusher alive.
+    flusher: Weak<Flusher>,
+    /// How long flushes take.
+    flushes: Latency,
+}
+
+impl Disk {
+    /// A disk with its flusher.
+    #[must_use]
+    pub fn new(flusher: &Arc<Flusher>) -> Self {
+        Self {
+            flusher: Arc::downgrade(flusher),
+            flushes: Latency::default(),
+        }
+    }
+
+    /// How long flushes take.
+    #[must_use]
+    pub fn flushes(&self) -> &Latency {
+        &self.flushes
+    }
+}
+
 #[derive(Debug)]
 struct State {
     replica: Replica<Ack>,
     storage: Storage,
-    /// A flusher's thread works on the files of the log.
-    flushing: bool,
+    /// Since when a flusher's thread works on the files of the log.
+    flushing: Option<Instant>,
     /// The log is going to be taken out: no further flush begins.
     ending: bool,
     /// Fetches of consumers: woken by the high watermark.
@@ -107,14 +134,14 @@ impl Partition {
         index: PartitionIndex,
         log: Log,
         high_watermark: Offset,
-        flusher: Weak<Flusher>,
+        disk: Arc<Disk>,
     ) -> Self {
         let config = topic.settings().replica;
         let replica = Replica::new(node, config, lifecycle::ends(&log), high_watermark);
         let state = State {
             replica,
             storage: Storage::Online(Box::new(log)),
-            flushing: false,
+            flushing: None,
             ending: false,
             waiters: FetchWaiters::default(),
             log_end_waiters: FetchWaiters::default(),
@@ -125,7 +152,7 @@ impl Partition {
         Self {
             topic,
             index,
-            flusher,
+            disk,
             flush_slot: FlushSlot::default(),
             state: Mutex::new(state),
             flush_over: Condvar::new(),

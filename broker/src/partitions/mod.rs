@@ -15,8 +15,9 @@ use highwater_proto::metadata::{MetadataImage, Topic};
 use highwater_proto::types::{NodeId, PartitionIndex, TopicId, TopicPartition};
 use parking_lot::Mutex;
 
+use crate::latency::Latency;
 use crate::log::{Flusher, Log, LogDir, LogError};
-use crate::partition::{Partition, TopicState};
+use crate::partition::{Disk, Partition, TopicState};
 
 pub use self::recovery::{RecoveredLogs, RecoveryReport};
 
@@ -33,6 +34,7 @@ pub struct Partitions {
     clock: Clock,
     log_dir: Arc<LogDir>,
     flusher: Arc<Flusher>,
+    disk: Arc<Disk>,
     map: Arc<PartitionMap>,
     topics: papaya::HashMap<TopicId, Arc<TopicState>, foldhash::fast::RandomState>,
     /// The image that has been carried out here.
@@ -64,12 +66,14 @@ impl Partitions {
                 partition.fail_storage();
             }
         })?;
+        let flusher = Arc::new(flusher);
         Ok(Arc::new(Self {
             node,
             fixed,
             clock,
             log_dir: recovered.log_dir,
-            flusher: Arc::new(flusher),
+            disk: Arc::new(Disk::new(&flusher)),
+            flusher,
             map,
             topics: papaya::HashMap::default(),
             image: ArcSwap::default(),
@@ -93,14 +97,28 @@ impl Partitions {
     /// The partition of a topic that the image names.
     ///
     /// # Errors
-    /// Kafka's codes: 3 when the topic has no such partition, 6 when it is not here.
+    /// Kafka's codes: 3 when the topic has no such partition, 56 when its storage here failed, 6 when it is not here.
     pub fn find(&self, topic: &Topic, index: i32) -> Result<Arc<Partition>, ErrorCode> {
         let exists = usize::try_from(index).is_ok_and(|index| index < topic.partitions.len());
         if !exists {
             return Err(ErrorCode::UnknownTopicOrPartition);
         }
-        self.get(topic.id, PartitionIndex(index))
-            .ok_or(ErrorCode::NotLeaderOrFollower)
+        let index = PartitionIndex(index);
+        self.get(topic.id, index)
+            .ok_or_else(|| self.why_not_here(topic.id, index))
+    }
+
+    /// What the image has assigned to this broker is here, but for a log that could not be opened.
+    fn why_not_here(&self, topic: TopicId, index: PartitionIndex) -> ErrorCode {
+        let image = self.image();
+        let assigned = image
+            .partition(topic, index)
+            .is_some_and(|it| it.replicas.contains(&self.node));
+        if assigned {
+            ErrorCode::KafkaStorageError
+        } else {
+            ErrorCode::NotLeaderOrFollower
+        }
     }
 
     /// A topic that this broker has, or had, partitions of.
@@ -139,6 +157,12 @@ impl Partitions {
         &self.flusher
     }
 
+    /// How long flushes take.
+    #[must_use]
+    pub fn flushes(&self) -> &Latency {
+        self.disk.flushes()
+    }
+
     /// The data directory.
     #[must_use]
     pub fn log_dir(&self) -> &Arc<LogDir> {
@@ -153,7 +177,7 @@ impl Partitions {
             index,
             log,
             high_watermark,
-            Arc::downgrade(&self.flusher),
+            Arc::clone(&self.disk),
         )
     }
 }

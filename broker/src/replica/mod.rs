@@ -431,6 +431,13 @@ impl<A> Replica<A> {
         self.is_leader() && self.isr().len() < self.effective_min_isr()
     }
 
+    /// True when one more lost member would put this leader's ISR below the effective `min.insync.replicas`, and some
+    /// are lost already.
+    #[must_use]
+    pub fn is_at_min_isr(&self) -> bool {
+        self.is_under_replicated() && self.isr().len() == self.effective_min_isr()
+    }
+
     /// `min.insync.replicas`, capped at the number of replicas (rule 19).
     fn effective_min_isr(&self) -> usize {
         self.config.min_insync_replicas.min(self.replica_count).max(1)

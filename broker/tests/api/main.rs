@@ -12,6 +12,7 @@ mod api_versions;
 mod connection;
 mod fetch;
 mod list_offsets;
+mod metrics;
 mod offset_for_leader_epoch;
 mod produce;
 mod restart;

@@ -86,7 +86,11 @@ enum FirstPass {
     /// It can be answered.
     Complete(Pass),
     /// It has to wait for so many bytes.
-    Waits { waiter: Arc<FetchWaiter>, missing: u64, deadline: Instant },
+    Waits {
+        waiter: Arc<FetchWaiter>,
+        missing: u64,
+        deadline: Instant,
+    },
 }
 
 /// A waiter that is made when the first partition needs it.
@@ -153,9 +157,11 @@ impl Call {
         }
         match self.first_pass() {
             FirstPass::Complete(pass) => Pending::Done(self.answer(pass)),
-            FirstPass::Waits { waiter, missing, deadline } => {
-                Pending::Later(Box::pin(self.wait(waiter, missing, deadline)))
-            }
+            FirstPass::Waits {
+                waiter,
+                missing,
+                deadline,
+            } => Pending::Later(Box::pin(self.wait(waiter, missing, deadline))),
         }
     }
 
@@ -171,7 +177,14 @@ impl Call {
         drop(permit);
         match looked {
             Ok((call, FirstPass::Complete(pass))) => call.answer(pass),
-            Ok((call, FirstPass::Waits { waiter, missing, deadline })) => call.wait(waiter, missing, deadline).await,
+            Ok((
+                call,
+                FirstPass::Waits {
+                    waiter,
+                    missing,
+                    deadline,
+                },
+            )) => call.wait(waiter, missing, deadline).await,
             Err(error) => {
                 tracing::error!(%error, "a fetch ended without an answer");
                 Answer::Close
@@ -180,7 +193,9 @@ impl Call {
     }
 
     fn first_pass(&self) -> FirstPass {
-        let Some(deadline) = self.deadline else { return FirstPass::Complete(self.read(None)) };
+        let Some(deadline) = self.deadline else {
+            return FirstPass::Complete(self.read(None));
+        };
         let waiter = LazyWaiter::default();
         let pass = self.read(Some(&waiter));
         if self.is_complete(&pass) {
@@ -189,7 +204,11 @@ impl Call {
             }
             return FirstPass::Complete(pass);
         }
-        FirstPass::Waits { waiter: Arc::clone(waiter.get()), missing: self.missing(&pass), deadline }
+        FirstPass::Waits {
+            waiter: Arc::clone(waiter.get()),
+            missing: self.missing(&pass),
+            deadline,
+        }
     }
 
     async fn wait(self, first: Arc<FetchWaiter>, missing: u64, deadline: Instant) -> Answer {
@@ -365,6 +384,7 @@ impl Call {
                 answer.error != ErrorCode::None,
             );
             broker.metrics().all_topics().fetched(bytes, failed);
+            broker.metrics().error(ApiKey::Fetch, answer.error);
             if let Ok(topic) = resolve(&image, &answer.topic)
                 && let Some(state) = broker.partitions().topic_state(topic.id)
             {

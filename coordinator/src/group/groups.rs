@@ -24,6 +24,9 @@ const LATE: Duration = Duration::from_secs(1);
 /// What everybody then gets to be heard of: the usual heartbeat interval.
 const GRACE: Duration = Duration::from_secs(3);
 
+/// A scan is not followed by the next one at once, whatever the configuration says.
+const MIN_CHECK_INTERVAL: Duration = Duration::from_millis(1);
+
 /// The groups of one shard.
 #[derive(Debug)]
 pub struct Groups {
@@ -51,7 +54,7 @@ impl Groups {
     pub fn loaded(&mut self, log_end: Offset, now: Now, effects: &mut Effects) {
         self.next_offset = log_end;
         self.drop_deleted();
-        let interval = self.config.offsets_retention_check_interval;
+        let interval = self.config.offsets_retention_check_interval.max(MIN_CHECK_INTERVAL);
         self.timers
             .schedule(Timer::OffsetExpiration, now.monotonic.saturating_add(interval));
         for id in self.group_ids() {
@@ -211,7 +214,7 @@ impl Groups {
                     self.with_group(&group, now, effects, ClassicGroup::pending_sync_expired);
                 }
                 Timer::OffsetExpiration => {
-                    let interval = self.config.offsets_retention_check_interval;
+                    let interval = self.config.offsets_retention_check_interval.max(MIN_CHECK_INTERVAL);
                     let next = now.monotonic.saturating_add(interval);
                     self.timers.schedule(Timer::OffsetExpiration, next);
                     self.with_env(now, effects, Self::expire_offsets);

@@ -1,6 +1,7 @@
 //! The join phase: how a generation ends and the next one is formed.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use highwater_proto::kafka::ErrorCode;
@@ -11,6 +12,9 @@ use super::record::Record;
 use super::reply::{JoinGroupReply, JoinedMember, Reply, SyncGroupReply};
 use super::state::GroupState;
 use super::timers::Timer;
+
+/// Least time between two attempts to end a join phase that nobody has joined.
+const RETRY_PAUSE: Duration = Duration::from_secs(1);
 
 impl ClassicGroup {
     /// Something changed that the members have to agree on again.
@@ -95,8 +99,10 @@ impl ClassicGroup {
             env.timers.cancel(&Timer::Session(Arc::clone(&self.id), member_id));
         }
         if !self.elect_joined_leader() && self.member_count() > 0 {
-            // Only absent static members are left: their sessions decide.
-            self.schedule_join_end(env);
+            // Only absent static members are left: their sessions decide. Their timeout may be zero, the pause is not.
+            let pause = self.rebalance_timeout().max(RETRY_PAUSE);
+            env.timers
+                .schedule(Timer::Join(Arc::clone(&self.id)), env.deadline(pause));
             return;
         }
         self.next_generation(env.now.wall);

@@ -380,3 +380,24 @@ fn a_repeated_join_of_a_member_answers_the_older_one() {
     assert_eq!(h.joined(older).error, ErrorCode::RebalanceInProgress);
     assert!(h.is_parked(newer));
 }
+
+#[test]
+fn absent_static_members_without_a_rebalance_timeout_keep_nobody_busy() {
+    let mut h = Harness::new();
+    let token = h.join(JoinGroup {
+        rebalance_timeout: Duration::ZERO,
+        session_timeout: Duration::from_secs(600),
+        ..static_member("g", "i")
+    });
+    let other = h.join(member("g"));
+    h.advance(6 * SECOND);
+    let (absent, leaves) = (h.joined(token), h.joined(other));
+    for reply in [&absent, &leaves] {
+        h.sync(sync("g", &reply.member_id, reply.generation, Vec::new()));
+    }
+    h.leave("g", &[(&leaves.member_id, None)]);
+    h.advance(SECOND);
+    assert_eq!(h.state("g"), "PreparingRebalance");
+    h.advance(Duration::from_secs(600));
+    assert_eq!(h.state("g"), "Empty");
+}

@@ -5,10 +5,11 @@ use bytes::Bytes;
 use highwater_e2e::broker::{Broker, is_kafka};
 use highwater_e2e::client::wait_until;
 use highwater_e2e::raw::{
-    Producer, Raw, batch, encode_batch, fetch_request, group_id, produce_request, text, topic_name,
+    Producer, Raw, batch, encode, encode_batch, fetch_request, group_id, produce_request, text, topic_name,
 };
 use kafka_protocol::messages::create_partitions_request::CreatePartitionsTopic;
 use kafka_protocol::messages::delete_topics_request::DeleteTopicState;
+use kafka_protocol::messages::incremental_alter_configs_request::{AlterConfigsResource, AlterableConfig};
 use kafka_protocol::messages::join_group_request::JoinGroupRequestProtocol;
 use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
 use kafka_protocol::messages::offset_commit_request::{OffsetCommitRequestPartition, OffsetCommitRequestTopic};
@@ -364,8 +365,39 @@ const TOPICS: &[Row] = &[
     }),
 ];
 
-/// What only Highwater answers, as long as it has no transactions.
-const WITHOUT_TRANSACTIONS: &[Row] = &[
+/// What only Highwater answers, as long as it has no transactions, no SASL and no compaction of clients' topics.
+const NOT_YET: &[Row] = &[
+    ("SaslHandshake, which is not advertised", "closed", |t| {
+        t.closes(&[0, 0, 0, 17, 0, 17, 0, 1, 0, 0, 0, 1, 255, 255, 0, 5, 80, 76, 65, 73, 78])
+    }),
+    ("EndTxn, which is not advertised", "closed", |t| {
+        let request = EndTxnRequest::default().with_transactional_id(TransactionalId(text("tx")));
+        t.closes(&encode(3, 1, &request).unwrap())
+    }),
+    ("CreateTopics: a compacted topic", "40 naming compact", |t| {
+        let name = t.name("compacted");
+        let configs = [("cleanup.policy", "compact")];
+        let (code, message) = t.raw.create_code(&name, 1, 1, &configs).unwrap();
+        naming(code, message.as_deref(), "compact")
+    }),
+    ("IncrementalAlterConfigs: a compacted topic", "40 naming compact", |t| {
+        let topic = t.topic("compact-later", &[]);
+        let config = AlterableConfig::default()
+            .with_name(text("cleanup.policy"))
+            .with_value(Some(text("compact,delete")));
+        let resource = AlterConfigsResource::default()
+            .with_resource_type(2)
+            .with_resource_name(text(&topic))
+            .with_configs(vec![config]);
+        let request = IncrementalAlterConfigsRequest::default().with_resources(vec![resource]);
+        let answer = t.raw.call(1, &request).unwrap();
+        let answer = &answer.responses[0];
+        naming(
+            answer.error_code,
+            answer.error_message.as_ref().map(|m| m.as_str()),
+            "compact",
+        )
+    }),
     ("transactional APIs are not advertised", "none of 24, 25, 26, 28", |t| {
         let answer = t
             .raw
@@ -398,6 +430,11 @@ const WITHOUT_TRANSACTIONS: &[Row] = &[
             answer.coordinators[0].error_message.as_ref().map(|m| m.as_str()),
         )
     }),
+    ("FindCoordinator v3 of a transactional id", "42 with a message", |t| {
+        let request = FindCoordinatorRequest::default().with_key_type(1).with_key(text("tx"));
+        let answer = t.raw.call(3, &request).unwrap();
+        with_message(answer.error_code, answer.error_message.as_ref().map(|m| m.as_str()))
+    }),
     ("InitProducerId with a transactional id", "42", |t| {
         let request = InitProducerIdRequest::default()
             .with_transactional_id(Some(TransactionalId(text("tx"))))
@@ -420,6 +457,11 @@ fn with_message(code: i16, message: Option<&str>) -> String {
             "without"
         }
     )
+}
+
+fn naming(code: i16, message: Option<&str>, what: &str) -> String {
+    let names = message.is_some_and(|m| m.contains(what));
+    format!("{code} {} {what}", if names { "naming" } else { "without" })
 }
 
 /// The first answer that is none of the passing ones, for at most 20 s.
@@ -563,7 +605,7 @@ fn check(rows: &[Row]) {
 fn answers_are_those_of_apache_kafka() {
     let mut rows = [CONNECTION, PRODUCE, FETCH, GROUPS, TOPICS].concat();
     if !is_kafka() {
-        rows.extend_from_slice(WITHOUT_TRANSACTIONS);
+        rows.extend_from_slice(NOT_YET);
     }
     check(&rows);
 }

@@ -4,8 +4,11 @@
 use highwater_e2e::broker::Highwater;
 use highwater_e2e::disk::{Disk, fill};
 use highwater_e2e::power_cut::{segment, segments};
-use highwater_e2e::raw::{Producer, batch};
+use highwater_e2e::raw::{Producer, batch, whole_batches};
+use kafka_protocol::records::RecordBatchDecoder;
+use std::fs::OpenOptions;
 use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 const STORAGE_ERROR: i16 = 56;
@@ -99,9 +102,9 @@ fn a_disk_that_turns_read_only_refuses_and_loses_nothing() {
     assert_eq!(values(&highwater, "t", 0)[0], "kept");
 }
 
-#[test]
-fn a_corrupt_segment_takes_its_partition_offline_and_no_other() {
-    let mut highwater = Highwater::new();
+/// Two partitions `t-0` and `t-1` with 200 acknowledged records each, of which it is written down that they were
+/// flushed, and the process killed. Where the batches of `t-0` start, and in which file.
+fn written_and_killed(highwater: &mut Highwater) -> (PathBuf, Vec<u64>) {
     highwater.start();
     highwater.raw().create("t", 2, &[]).expect("create");
     for i in 0..200 {
@@ -119,16 +122,30 @@ fn a_corrupt_segment_takes_its_partition_offline_and_no_other() {
     highwater.kill9();
     let dir = highwater.log_dir().join("t-0");
     let path = segment(&dir, segments(&dir)[0], "log");
-    let size = path.metadata().expect("the segment").len();
-    let file = std::fs::OpenOptions::new()
-        .read(true)
-        .write(true)
-        .open(&path)
-        .expect("the segment");
+    let bytes = std::fs::read(&path).expect("the segment");
+    let mut starts = vec![0];
+    while starts.len() < 200 {
+        let at = starts[starts.len() - 1] as usize;
+        let length = i32::from_be_bytes(bytes[at + 8..at + 12].try_into().expect("four bytes"));
+        starts.push((at + 12 + length as usize) as u64);
+    }
+    (path, starts)
+}
+
+fn flip(path: &Path, at: u64) {
+    let file = OpenOptions::new().read(true).write(true).open(path).expect("the segment");
     let mut byte = [0];
-    file.read_exact_at(&mut byte, size / 2).expect("a byte");
-    file.write_all_at(&[byte[0] ^ 0xff], size / 2).expect("a byte");
-    drop(file);
+    file.read_exact_at(&mut byte, at).expect("a byte");
+    file.write_all_at(&[byte[0] ^ 0xff], at).expect("a byte");
+}
+
+#[test]
+fn a_corrupt_segment_takes_its_partition_offline_and_no_other() {
+    let mut highwater = Highwater::new();
+    let (path, batches) = written_and_killed(&mut highwater);
+    // The length of a batch in the middle: what lies behind cannot be found any more.
+    flip(&path, batches[100] + 8);
+    let size = path.metadata().expect("the segment").len();
 
     highwater.start();
     let mut raw = highwater.raw();
@@ -150,6 +167,25 @@ fn a_corrupt_segment_takes_its_partition_offline_and_no_other() {
         now >= size,
         "what is left of the damaged segment is kept for its repair: {now} of {size} bytes"
     );
+}
+
+#[test]
+fn a_corrupt_record_is_never_skipped_or_passed_off_as_whole() {
+    let mut highwater = Highwater::new();
+    let (path, batches) = written_and_killed(&mut highwater);
+    // Within the records of a batch. Below the flush point a start reads headers only: whoever fetches the batch finds
+    // out by its checksum.
+    flip(&path, batches[100] + 200);
+
+    highwater.start();
+    let mut raw = highwater.raw();
+    assert_eq!(raw.offset("t", 0, -1).expect("the end"), 200, "nothing is cut off");
+    let refused = raw.records("t", 0).expect_err("a wrong checksum").to_string();
+    assert!(refused.contains("redundancy check failed"), "{refused}");
+    let behind = whole_batches(raw.fetch("t", 0, 101).expect("what lies behind"));
+    let behind = RecordBatchDecoder::decode_all(&mut behind.clone()).expect("whole batches");
+    let offsets: Vec<i64> = behind.iter().flat_map(|b| &b.records).map(|r| r.offset).collect();
+    assert_eq!(offsets, (101..200).collect::<Vec<_>>(), "the others can be read");
 }
 
 #[test]

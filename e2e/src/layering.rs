@@ -64,9 +64,10 @@ const BROKER: Modules = &[
     ("frame", &[]),
     ("reply", &[]),
     ("fetch_session", &[]),
+    ("latency", &[]),
     ("log", &["records"]),
-    ("partition", &["replica", "log", "records", "reply"]),
-    ("partitions", &["partition", "replica", "log", "records", "reply"]),
+    ("partition", &["replica", "log", "records", "reply", "latency"]),
+    ("partitions", &["partition", "replica", "log", "records", "reply", "latency"]),
 ];
 
 const CONTROLLER: Modules = &[("cluster", &[]), ("store", &[])];

@@ -5,8 +5,10 @@
 //! A replica counts for the high watermark up to its *flushed* end. Followers fetch a partition again only when what
 //! they fetched is flushed, so that the fetch offset is their flushed end.
 
+mod effects;
 mod follower;
 mod isr;
+mod leader;
 mod waiting;
 
 #[cfg(test)]
@@ -16,13 +18,14 @@ use std::time::Duration;
 
 use highwater_proto::metadata;
 use highwater_proto::types::{BrokerEpoch, LeaderEpoch, NodeId, Offset, PartitionEpoch};
-use smallvec::SmallVec;
 
+pub use self::effects::{AckError, Completed, Effects};
 pub use self::follower::FollowerFetch;
 pub use self::isr::{IsrAnswer, IsrMember, IsrProposal};
 
 use self::follower::Follower;
 use self::isr::Isr;
+use self::leader::Leader;
 use self::waiting::WaitingAcks;
 
 /// What governs a replica besides its assignment.
@@ -54,49 +57,6 @@ pub struct LogEnds {
     pub flushed: Offset,
 }
 
-/// Why an append was not, or will not be, acknowledged.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AckError {
-    /// Leadership was lost meanwhile (`NOT_LEADER_OR_FOLLOWER`).
-    NotLeader,
-    /// Stored on every in-sync replica, but those are too few (`NOT_ENOUGH_REPLICAS_AFTER_APPEND`).
-    NotEnoughReplicas,
-    /// The topic is gone.
-    Deleted,
-    /// The replica's disk failed (`KAFKA_STORAGE_ERROR`).
-    Storage,
-}
-
-/// An acknowledgement that was waited for and is now decided. `A` is whatever the caller gave to [`Replica::wait`].
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Completed<A> {
-    /// The caller's token.
-    pub ack: A,
-    /// Committed, or why not.
-    pub result: Result<(), AckError>,
-}
-
-/// What an input led to.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Effects<A> {
-    /// Acknowledgements that are decided now, in offset order.
-    pub completed: SmallVec<[Completed<A>; 4]>,
-    /// The high watermark moved: consumers may read further.
-    pub high_watermark_moved: bool,
-    /// An ISR change to send to the controller.
-    pub proposal: Option<IsrProposal>,
-}
-
-impl<A> Default for Effects<A> {
-    fn default() -> Self {
-        Self {
-            completed: SmallVec::new(),
-            high_watermark_moved: false,
-            proposal: None,
-        }
-    }
-}
-
 /// Why a client's or follower's request was refused before it touched the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LeadershipError {
@@ -106,15 +66,6 @@ pub enum LeadershipError {
     Fenced,
     /// The sender's leader epoch is newer (`UNKNOWN_LEADER_EPOCH`).
     Unknown,
-}
-
-#[derive(Debug)]
-struct Leader<A> {
-    /// Log end when leadership began: nothing below it was appended in this epoch.
-    epoch_start: Offset,
-    followers: Vec<Follower>,
-    isr: Isr,
-    waiting: WaitingAcks<A>,
 }
 
 #[derive(Debug)]
@@ -498,87 +449,5 @@ impl<A> Replica<A> {
                 .completed
                 .extend(leader.waiting.reached(to).map(|ack| Completed { ack, result }));
         }
-    }
-}
-
-impl<A> Leader<A> {
-    /// The result of acknowledgements that the high watermark reached (rule 21).
-    fn reached(&self, node: NodeId, min: usize) -> Result<(), AckError> {
-        if self.isr.maximal_len(node) < min {
-            Err(AckError::NotEnoughReplicas)
-        } else {
-            Ok(())
-        }
-    }
-
-    /// Replicas may come and go, and brokers register again, within one leader epoch.
-    fn refresh_followers(
-        &mut self,
-        node: NodeId,
-        partition: &metadata::Partition,
-        brokers: impl Fn(NodeId) -> Option<BrokerView>,
-        now: Duration,
-    ) {
-        self.followers
-            .retain(|follower| partition.replicas.contains(&follower.node));
-        for replica in partition.replicas.iter().filter(|replica| **replica != node) {
-            if !self.followers.iter().any(|follower| follower.node == *replica) {
-                self.followers.push(Follower::new(*replica, false, now));
-            }
-        }
-        for follower in &mut self.followers {
-            follower.registered(brokers(follower.node));
-        }
-    }
-
-    fn propose_join(&mut self, node: NodeId, leader_epoch: LeaderEpoch, joiner: IsrMember) -> Option<IsrProposal> {
-        if self.isr.is_committed_member(joiner.broker) {
-            return None;
-        }
-        let mut members = self.members(node, |_| true);
-        members.push(joiner);
-        self.isr.propose(leader_epoch, members)
-    }
-
-    fn propose_leave(
-        &mut self,
-        node: NodeId,
-        leader_epoch: LeaderEpoch,
-        log_end: Offset,
-        now: Duration,
-        max_lag: Duration,
-    ) -> Option<IsrProposal> {
-        let in_sync = |follower: &Follower| !follower.lags(log_end, now, max_lag);
-        if self
-            .followers
-            .iter()
-            .filter(|it| self.isr.is_committed_member(it.node))
-            .all(in_sync)
-        {
-            return None;
-        }
-        let members = self.members(node, in_sync);
-        self.isr.propose(leader_epoch, members)
-    }
-
-    /// The committed ISR as a proposal names it, with those followers that `keep` accepts.
-    fn members(&self, node: NodeId, keep: impl Fn(&Follower) -> bool) -> Vec<IsrMember> {
-        self.isr
-            .committed_members()
-            .iter()
-            .filter_map(|member| {
-                if *member == node {
-                    return Some(IsrMember {
-                        broker: node,
-                        epoch: BrokerEpoch(-1),
-                    });
-                }
-                let follower = self.followers.iter().find(|follower| follower.node == *member)?;
-                keep(follower).then(|| IsrMember {
-                    broker: *member,
-                    epoch: follower.epoch(),
-                })
-            })
-            .collect()
     }
 }

@@ -5,10 +5,9 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -20,6 +19,7 @@ use tokio_util::sync::{PollSemaphore, WaitForCancellationFutureOwned};
 
 use crate::api::{self, ServedApi};
 use crate::broker::Broker;
+use crate::client::Client;
 use crate::frame::{FrameError, FrameReader};
 use crate::listener::Counted;
 use crate::output::Output;
@@ -47,20 +47,6 @@ const ROUNDS_PER_POLL: usize = 64;
 const READ_BYTES_PER_POLL: usize = 512 << 10;
 /// Unit of the process's budget of request memory.
 pub(crate) const BUDGET_UNIT_BYTES: usize = 1 << 10;
-
-/// Who is at the other end: what handlers may want to know of a connection.
-#[derive(Debug)]
-pub struct Client {
-    /// Unique within the process.
-    pub connection_id: u64,
-    /// Name of the listener it came through: its answers name addresses of that listener.
-    pub listener: Arc<str>,
-    /// Its address.
-    pub host: IpAddr,
-    /// What it fetched last had to be read from disk: the next fetch may wait for the disk even where it only looks for
-    /// the position.
-    pub(crate) reads_cold_data: AtomicBool,
-}
 
 /// Why a connection ended.
 #[derive(Debug, thiserror::Error)]

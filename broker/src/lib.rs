@@ -2,6 +2,7 @@
 
 pub mod api;
 pub mod broker;
+mod client;
 mod connection;
 mod creating;
 pub mod fetch_session;
@@ -24,4 +25,4 @@ pub mod reply;
 pub mod service;
 
 pub use broker::Broker;
-pub use connection::Client;
+pub use client::Client;

@@ -11,7 +11,8 @@ use parking_lot::Mutex;
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::broker::Broker;
-use crate::connection::{Client, Connection};
+use crate::client::Client;
+use crate::connection::Connection;
 
 /// Pause after a failed accept: out of file handles is not cured by asking at once again.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);

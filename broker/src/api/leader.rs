@@ -3,7 +3,7 @@
 use highwater_proto::kafka::ByteStr;
 use highwater_proto::metadata::{MetadataImage, Topic};
 
-use crate::connection::Client;
+use crate::client::Client;
 
 /// The leader of a partition as a client may reach it.
 #[derive(Clone, Debug, PartialEq, Eq)]

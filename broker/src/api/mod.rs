@@ -49,7 +49,7 @@ use bytes::Bytes;
 use highwater_proto::kafka::{ApiKey, ByteStr, Message, Request, RequestHeader, RequestPrefix};
 
 use crate::broker::Broker;
-use crate::connection::Client;
+use crate::client::Client;
 use crate::reply::{Answer, Pending, Reply};
 
 /// Lists the served APIs: `api` for those that implement [`Api`], `raw` for [`RawApi`]. The most frequent come first.

@@ -1,17 +1,19 @@
 //! Measures ways to get appends on disk before they are acknowledged, on the disk of the given directory.
 //!
-//!     cargo run --release -p highwater-broker --example flush_paths -- DIR [SECONDS per cell]
+//!     cargo run --release -p highwater-broker --example flush_paths -- DIR [SECONDS per cell] [REPEATS] [THREADS]
 //!
 //! A generator keeps a number of 16 KiB batches in flight, spread over 4, 100 or 1,000 partitions: when one is on disk,
 //! the next of its partition is appended. Candidates:
 //!
-//! - `fdatasync`: page cache, then fdatasync per file, on 8 threads;
+//! - `fdatasync`: page cache, then fdatasync per file, on a few threads;
 //! - `filled+fdatasync`, `filled+dsync`: the same into segments that were filled with zeros ahead, so that a flush
 //!   carries no metadata; with fdatasync, or with `pwritev2(RWF_DSYNC)` in place of both. Filling goes on during the
 //!   run and its cost is in the figures;
 //! - `journal`: page cache for the segments without waiting, and one file per disk, filled ahead, that takes all batches
 //!   that wait in one write and one fdatasync;
 //! - `syncfs`: page cache, then one syncfs for all that wait.
+//!
+//! The repeats alternate between the candidates; the table has the medians.
 //!
 //! CPU is that of this process; the kernel's write-back and journal threads are not in it. `drained` counts until
 //! everything, the segments behind the journal included, is on disk.
@@ -31,7 +33,6 @@ use parking_lot::{Condvar, Mutex};
 use rustix::io::ReadWriteFlags;
 
 const BATCH: usize = 16 * 1024;
-const THREADS: usize = 8;
 const JOURNAL: u64 = 512 << 20;
 /// Batches that one journal write takes at most.
 const JOURNAL_BATCHES: usize = 512;
@@ -304,7 +305,8 @@ fn cpu_seconds() -> f64 {
     ticks / 100.0
 }
 
-fn cell(path: FlushPath, dir: &Path, partitions: usize, in_flight: usize, seconds: f64) {
+fn cell(path: FlushPath, dir: &Path, load: (usize, usize), seconds: f64, threads: usize) -> Row {
+    let (partitions, in_flight) = load;
     let dir = dir.join(format!("flush-paths-{}", std::process::id()));
     std::fs::create_dir_all(&dir).unwrap();
     let run = Run::prepare(path, &dir, partitions);
@@ -312,7 +314,7 @@ fn cell(path: FlushPath, dir: &Path, partitions: usize, in_flight: usize, second
     let (start, cpu) = (Instant::now(), cpu_seconds());
     let result = std::thread::scope(|scope| {
         let one = matches!(path, FlushPath::Journal | FlushPath::Syncfs);
-        let flushers: Vec<_> = (0..if one { 1 } else { THREADS })
+        let flushers: Vec<_> = (0..if one { 1 } else { threads })
             .map(|_| {
                 let (run, send) = (&run, send.clone());
                 scope.spawn(move || {
@@ -338,30 +340,23 @@ fn cell(path: FlushPath, dir: &Path, partitions: usize, in_flight: usize, second
     let cpu = cpu_seconds() - cpu;
     rustix::fs::syncfs(&run.root).unwrap();
     let drained = start.elapsed().as_secs_f64();
-    report(path, partitions, in_flight, result, [elapsed, drained, cpu]);
     drop(run);
     std::fs::remove_dir_all(&dir).unwrap();
+    row(result, [elapsed, drained, cpu])
 }
 
-fn report(
-    path: FlushPath,
-    partitions: usize,
-    in_flight: usize,
-    mut result: Outcome,
-    [elapsed, drained, cpu]: [f64; 3],
-) {
+/// acks/s, commits/s, MB/s, MB/s drained, p50 ms, p99 ms, CPU s/GB.
+type Row = [f64; 7];
+
+fn row(mut result: Outcome, [elapsed, drained, cpu]: [f64; 3]) -> Row {
     result.latencies_us.sort_unstable();
     let acks = result.latencies_us.len();
     let percentile = |share: f64| {
-        result
-            .latencies_us
-            .get((acks as f64 * share) as usize)
-            .map_or(0.0, |us| f64::from(*us) / 1000.0)
+        let at = (acks as f64 * share) as usize;
+        result.latencies_us.get(at).map_or(0.0, |us| f64::from(*us) / 1000.0)
     };
     let bytes = (acks * BATCH) as f64;
-    println!(
-        "| {partitions} | {in_flight} | {} | {:.0} | {:.0} | {:.1} | {:.1} | {:.1} | {:.1} | {:.1} |",
-        path.name(),
+    [
         acks as f64 / elapsed,
         result.commits as f64 / elapsed,
         bytes / elapsed / 1e6,
@@ -369,20 +364,40 @@ fn report(
         percentile(0.5),
         percentile(0.99),
         cpu / (bytes / 1e9),
-    );
+    ]
+}
+
+fn median(rows: &[Row], column: usize) -> f64 {
+    let mut values: Vec<f64> = rows.iter().map(|row| row[column]).collect();
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
 }
 
 fn main() {
     let mut args = std::env::args().skip(1);
     let dir = args.next().unwrap_or_else(|| ".".to_owned());
-    let seconds = args.next().map_or(2.5, |text| text.parse().unwrap());
+    let seconds = args.next().map_or(2.0, |text| text.parse().unwrap());
+    let repeats = args.next().map_or(3, |text| text.parse().unwrap());
+    let threads = args.next().map_or(8, |text| text.parse().unwrap());
     println!(
         "| partitions | in flight | path | acks/s | commits/s | MB/s | MB/s drained | p50 ms | p99 ms | CPU s/GB |"
     );
     println!("| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |");
-    for (partitions, in_flight) in [(4, 20), (100, 100), (1000, 1000)] {
-        for path in FlushPath::ALL {
-            cell(path, Path::new(&dir), partitions, in_flight, seconds);
+    for load in [(4, 20), (100, 100), (1000, 1000)] {
+        let mut rows: [Vec<Row>; 5] = Default::default();
+        for _ in 0..repeats {
+            for (path, rows) in FlushPath::ALL.into_iter().zip(&mut rows) {
+                rows.push(cell(path, Path::new(&dir), load, seconds, threads));
+            }
+        }
+        for (path, rows) in FlushPath::ALL.into_iter().zip(&rows) {
+            let [acks, commits, rate, drained, p50, p99, cpu] = std::array::from_fn(|column| median(rows, column));
+            println!(
+                "| {} | {} | {} | {acks:.0} | {commits:.0} | {rate:.0} | {drained:.0} | {p50:.1} | {p99:.1} | {cpu:.1} |",
+                load.0,
+                load.1,
+                path.name(),
+            );
         }
     }
 }

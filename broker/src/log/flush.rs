@@ -88,9 +88,14 @@ impl FlushTicket {
         self.end
     }
 
-    /// True if the flush writes zeros ahead of the batches.
+    /// True if the flush fills the file ahead of its batches.
     pub(super) fn fills(&self) -> bool {
         self.fill.is_some()
+    }
+
+    /// Fills nothing ahead this time.
+    pub(super) fn skip_fill(&mut self) {
+        self.fill = None;
     }
 
     /// Does the work: slow, and never under a lock. A failure marks the whole disk as failed, for good: after a failed

@@ -25,7 +25,7 @@ pub trait FlushTarget: Send + Sync {
     fn flushed(&self, outcome: FlushOutcome);
     /// The target's place in the flusher's queue, a field of its own.
     fn flush_slot(&self) -> &FlushSlot;
-    /// Nothing has been flushed for a second although zeros were written ahead: cut them off, under the partition's
+    /// Nothing has been flushed for a second although the file was filled ahead: cut that off, under the partition's
     /// lock ([`crate::log::Log::trim`]).
     fn trim(&self) {}
 }
@@ -72,7 +72,7 @@ struct Queue {
     waiting: VecDeque<(Arc<dyn FlushTarget>, u64)>,
     /// Submission times of the flushes under way, one per thread.
     running: Vec<u64>,
-    /// Targets with zeros ahead of their batches. Weak: this keeps nothing alive.
+    /// Targets that were filled ahead of their batches. Weak: this keeps nothing alive.
     filled: VecDeque<Weak<dyn FlushTarget>>,
     stopping: bool,
     failure_told: bool,
@@ -80,7 +80,7 @@ struct Queue {
 
 /// How long an idle thread waits before it looks whether `flush-point` has to be written or a file to be trimmed.
 const IDLE_WAIT: Duration = Duration::from_millis(250);
-/// Zeros ahead of batches stay for this long after a flush.
+/// What was filled ahead of batches stays for this long after a flush.
 const TRIM_AFTER: Duration = Duration::from_secs(1);
 const NONE: u64 = u64::MAX;
 
@@ -252,7 +252,11 @@ impl Shared {
     fn flush(&self, target: &Arc<dyn FlushTarget>) {
         *target.flush_slot().state.lock() = SlotState::Flushing;
         let round = || {
-            let Some(ticket) = target.take_ticket() else { return };
+            let Some(mut ticket) = target.take_ticket() else { return };
+            // With many files the file system commits its journal once for several flushes: nothing to save.
+            if !self.queue.lock().waiting.is_empty() {
+                ticket.skip_fill();
+            }
             if ticket.fills() && !target.flush_slot().filled.swap(true, Ordering::AcqRel) {
                 self.queue.lock().filled.push_back(Arc::downgrade(target));
             }

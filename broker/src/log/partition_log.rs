@@ -198,7 +198,7 @@ impl Log {
         active.plan_fill(&file, self.config.segment_bytes)
     }
 
-    /// Cuts off the zeros that were written ahead of the batches, because no more seem to come. The file then holds
+    /// Cuts off what was filled ahead of the batches, because no more seem to come. The file then holds
     /// what a segment of Apache Kafka does.
     pub fn trim(&mut self) {
         let Some(active) = self.segments.last_mut() else { return };
@@ -207,7 +207,7 @@ impl Log {
             dir: &self.dir,
             base: active.base.0,
         };
-        // Zeros that stay do no harm: a later attempt or the next recovery cuts them.
+        // Filler that stays does no harm: a later attempt or the next recovery cuts them.
         if let Ok(Some(file)) = active.trim(files) {
             self.dirty.add(&file, true);
         }

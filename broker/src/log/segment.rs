@@ -186,7 +186,7 @@ impl Segment {
         Ok(Finished { indexes, cut })
     }
 
-    /// Cuts off zeros behind the batches. Returns the file if there were any, to be flushed.
+    /// Cuts off filler behind the batches. Returns the file if there were any, to be flushed.
     pub(super) fn trim(&mut self, files: SegmentFiles<'_>) -> Result<Option<Arc<File>>, LogError> {
         let file = self.file(files)?;
         if !self.fill.end(self.size) {

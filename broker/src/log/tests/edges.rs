@@ -378,7 +378,7 @@ fn segments_are_filled_ahead_and_hold_nothing_else_when_they_are_closed() {
 
     let (mut log, recovery) = disk.open(&with(|c| c.segment_bytes = 100_000));
     assert_eq!((read_all(&log), recovery.cut_bytes, recovery.short), (batches, 0, None));
-    assert_eq!(length(), log.size(), "recovery cuts the zeros off");
+    assert_eq!(length(), log.size(), "recovery cuts the filler off");
     for i in 0..5 {
         append(&mut log, &batch(i, 2));
         flush(&mut log);
@@ -413,7 +413,7 @@ fn segments_are_filled_ahead_and_hold_nothing_else_when_they_are_closed() {
 }
 
 #[test]
-fn zeros_written_ahead_go_when_no_more_batches_come() {
+fn what_was_filled_ahead_goes_when_no_more_batches_come() {
     let disk = Disk::new();
     let log_dir = disk.start();
     let flusher = Flusher::start(Arc::clone(&log_dir), 2, |_| ()).unwrap();

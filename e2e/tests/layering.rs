@@ -98,6 +98,8 @@ fn a_broken_arrow_is_reported() {
         ("broker/src/partition/mod.rs", "use super::partitions::Partitions;"),
         ("broker/src/log/x.rs", "use crate::Broker;"),
         ("broker/src/partition/x.rs", "use crate::novelty::Novelty;"),
+        ("broker/src/api/x.rs", "use crate::connection::Connection;"),
+        ("broker/src/forward/x.rs", "use crate::api::SERVED;"),
         ("coordinator/src/group/x.rs", "use crate::runtime::Runtime;"),
         ("controller/src/cluster/x.rs", "use crate::service::Service;"),
         ("broker/src/replica/x.rs", "use tokio::sync::watch;"),
@@ -131,6 +133,10 @@ fn an_allowed_arrow_is_not() {
         (
             "broker/src/partition/x.rs",
             "use crate::log::Log; use crate::replica::Replica;",
+        ),
+        (
+            "broker/src/api/x.rs",
+            "use crate::client::Client; use crate::partitions::Partitions;",
         ),
         (
             "broker/src/replica/x.rs",

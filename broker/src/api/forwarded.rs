@@ -1,9 +1,6 @@
 //! What all forwarded APIs share: finding the shard, handing the raw body over, and turning what went wrong on the way
 //! into the API's own answer.
 
-#[cfg(test)]
-mod tests;
-
 use std::collections::HashMap;
 
 use bytes::Bytes;

@@ -158,6 +158,11 @@ impl Link {
         Ok(Reply { link: Arc::clone(self), correlation, receiver, decided: false })
     }
 
+    #[cfg(test)]
+    pub(super) fn in_flight(&self) -> usize {
+        self.in_flight.lock().pending.len()
+    }
+
     async fn run(&self, channel: Channel, outgoing: mpsc::Receiver<ForwardRequest>) {
         let coordinator = self.coordinator;
         let mut client = CoordinatorClient::new(channel)

@@ -1,1 +1,0 @@
-//! What forwarded APIs answer when the coordinator cannot be asked.

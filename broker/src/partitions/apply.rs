@@ -80,6 +80,13 @@ impl Partitions {
     /// A partition that is new here: with the log that recovery found, or an empty one of which nothing is on disk until
     /// the first append. `None` if its storage cannot be used: it is then offline here, and the others go on.
     fn create(&self, image: &MetadataImage, topic: &Topic, index: PartitionIndex) -> Option<Arc<Partition>> {
+        let key = TopicPartition {
+            topic_id: topic.id,
+            partition: index,
+        };
+        if self.unusable.contains(&key) {
+            return None;
+        }
         let state = self.ensure_topic_state(image, topic);
         let (recovered, checkpoint) = self.unclaimed.lock().claim(&topic.name, topic.id, index);
         let log = match recovered {
@@ -90,10 +97,6 @@ impl Partitions {
             None => self.open_log(&state, index)?,
         };
         let partition = Arc::new(self.new_partition(&state, index, log, checkpoint));
-        let key = TopicPartition {
-            topic_id: topic.id,
-            partition: index,
-        };
         self.map.pin().insert(key, Arc::clone(&partition));
         Some(partition)
     }

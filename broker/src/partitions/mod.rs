@@ -5,6 +5,7 @@ mod checkpoint;
 mod housekeeping;
 mod recovery;
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -41,6 +42,8 @@ pub struct Partitions {
     image: ArcSwap<MetadataImage>,
     /// Logs that recovery found and no image has named yet.
     unclaimed: Mutex<recovery::Unclaimed>,
+    /// Partitions whose logs recovery could not open: they stay offline until the next start.
+    unusable: HashSet<TopicPartition>,
     /// One image at a time.
     applying: Mutex<()>,
 }
@@ -71,6 +74,7 @@ impl Partitions {
             node,
             fixed,
             clock,
+            unusable: recovered.report().offline.iter().copied().collect(),
             log_dir: recovered.log_dir,
             disk: Arc::new(Disk::new(&flusher)),
             flusher,

@@ -1,8 +1,8 @@
 //! What a power cut may leave of a data folder: everything that was not flushed may be gone, cut short, or garbage.
 //!
 //! The state after a kill -9 is turned into one that a power cut at the same moment could have left. What counts as
-//! flushed is what was acknowledged to a client with acks=all, and what the broker's own `flush-point` file vouches for;
-//! anything behind that is fair game.
+//! flushed is what was acknowledged to a client with acks=all or given to a consumer, and what the broker's own
+//! `flush-point` file vouches for; anything behind that is fair game.
 
 use crate::raw::whole_batches;
 use bytes::Bytes;
@@ -20,7 +20,7 @@ const PAGE: u64 = 4096;
 pub type Damage = Vec<String>;
 
 /// Damages what was not flushed below `log_dir`. `flushed` holds, by folder name (`topic-partition`), the offset below
-/// which everything was acknowledged.
+/// which everything was acknowledged or read.
 ///
 /// # Panics
 /// When acknowledged bytes are missing already: then they are lost by a mere kill -9.
@@ -159,6 +159,27 @@ pub fn segments(dir: &Path) -> Vec<i64> {
 /// A file of a segment.
 pub fn segment(dir: &Path, base: i64, kind: &str) -> PathBuf {
     dir.join(format!("{base:020}.{kind}"))
+}
+
+/// Checks that the folders hold whole batches up to these offsets.
+///
+/// # Panics
+/// When one does not: what a client was told is lost.
+pub fn check_whole(log_dir: &Path, flushed: &HashMap<String, i64>) {
+    for (name, end) in flushed {
+        let dir = log_dir.join(name);
+        let base = segments(&dir).into_iter().rfind(|base| base < end);
+        let base = base.unwrap_or_else(|| panic!("{name}: nothing below offset {end}, which a client was told of"));
+        let path = segment(&dir, base, "log");
+        let to = position(&path, base, *end);
+        let mut batches = Bytes::from(fs::read(&path).expect("a file of ours")).slice(..to as usize);
+        while !batches.is_empty() {
+            let read = RecordBatchDecoder::decode(&mut batches);
+            if let Err(e) = read {
+                panic!("{}: {e} below offset {end}", path.display());
+            }
+        }
+    }
 }
 
 /// Where in the file the first batch at or behind `offset` begins.

@@ -9,7 +9,7 @@
 use highwater_e2e::broker::{Broker, is_kafka};
 use highwater_e2e::client::wait_until;
 use highwater_e2e::disk::Disk;
-use highwater_e2e::power_cut::{commit_end, power_cut};
+use highwater_e2e::power_cut::{check_whole, commit_end, power_cut};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use rdkafka::config::ClientConfig;
@@ -224,10 +224,11 @@ fn number_of(payload: Option<&[u8]>) -> u64 {
         .expect("every value starts with its number")
 }
 
-/// Up to where each partition's folder was flushed for sure: behind what was acknowledged.
-fn acknowledged_ends(broker: &Broker, history: &History) -> HashMap<String, i64> {
+/// Up to where each partition's folder was flushed for sure: behind what was acknowledged, and behind what a consumer
+/// was given, which may run ahead of an acknowledgement that waits in order behind another one of its connection.
+fn flushed_ends(broker: &Broker, history: &History) -> HashMap<String, i64> {
     let mut ends: HashMap<String, i64> = HashMap::new();
-    for (partition, offset) in history.acknowledged.keys() {
+    for (partition, offset) in history.acknowledged.keys().chain(history.read.keys()) {
         let end = ends.entry(format!("{TOPIC}-{partition}")).or_insert(0);
         *end = (*end).max(offset + 1);
     }
@@ -296,14 +297,17 @@ fn crash_rounds(power: Power) {
         broker.kill9();
         // What arrived before the process was gone counts.
         std::thread::sleep(Duration::from_millis(20));
-        let before = history.lock().expect("no holder panics").committed.clone();
+        let (before, flushed) = {
+            let history = history.lock().expect("no holder panics");
+            (history.committed.clone(), flushed_ends(&broker, &history))
+        };
         let mut damage = Vec::new();
         if let Some(disk) = &disk {
             disk.power_cut();
         } else if power == Power::Damages {
-            let flushed = acknowledged_ends(&broker, &history.lock().expect("no holder panics"));
             damage = power_cut(&broker.log_dir(), &flushed, &mut rng);
         }
+        check_whole(&broker.log_dir(), &flushed);
         broker.restart();
         check_commits(&broker, &before, round, &damage);
         let wrong = history.lock().expect("no holder panics").wrong.clone();

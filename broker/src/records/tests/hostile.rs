@@ -103,7 +103,8 @@ fn garbage_in_every_codec_is_an_error() {
 #[test]
 fn the_fuzz_bodies_hold_on_their_corpus() {
     let corpus = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/corpus");
-    let bodies: [(&str, fn(&[u8])); 2] = [
+    type Body = fn(&[u8]);
+    let bodies: [(&str, Body); 2] = [
         ("produced_batch", fuzz_validate),
         ("compressed_records", fuzz_decompress),
     ];

@@ -65,7 +65,7 @@ impl Api for ListOffsets {
                         Err(error) => Err(error.into()),
                         Ok(topic) => match broker.partitions().find(topic, wanted.partition_index) {
                             Err(error) => Err(error.into()),
-                            Ok(partition) => look_up(partition, &wanted, isolation).await,
+                            Ok(partition) => look_up(context, partition, &wanted, isolation).await,
                         },
                     }
                 };
@@ -99,6 +99,7 @@ fn is_known(timestamp: i64, version: i16) -> bool {
 }
 
 async fn look_up(
+    context: &RequestContext,
     partition: Arc<Partition>,
     wanted: &ListOffsetsPartition,
     isolation: Isolation,
@@ -111,7 +112,8 @@ async fn look_up(
         MAX_TIMESTAMP => None,
         timestamp => Some(TimestampMs(timestamp)),
     };
-    // Records have to be read.
+    // Records have to be read, by few at a time.
+    let _permit = context.broker.limits().cold_reads.acquire().await;
     let lookup = tokio::task::spawn_blocking(move || partition.offset_by_time(epoch, by_time, isolation));
     lookup
         .await

@@ -19,7 +19,7 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::{RawApi, RawRequest, RequestContext, answer, leader};
-use crate::partition::{AckGroup, AppendError, Partition, Precheck, ack_error_code};
+use crate::partition::{AckGroup, AckWait, AppendError, Partition, Precheck, ack_error_code};
 use crate::records::{Rejection, take_batch, validate};
 use crate::replica::AckError;
 use crate::reply::{Answer, Pending};
@@ -289,11 +289,14 @@ impl Call {
             return Pending::Done(if failed { Answer::Close } else { Answer::Nothing });
         }
         match self.group.take() {
-            Some(group) if !group.is_decided() => Pending::Later(Box::pin(async move {
-                let decided = group.decided(self.deadline).await;
-                self.acknowledge(&decided);
-                self.reply()
-            })),
+            Some(group) if !group.is_decided() => {
+                let wait = AckWait(group);
+                Pending::Later(Box::pin(async move {
+                    let decided = wait.0.decided(self.deadline).await;
+                    self.acknowledge(&decided);
+                    self.reply()
+                }))
+            }
             Some(group) => {
                 self.acknowledge(&group.results());
                 Pending::Done(self.reply())

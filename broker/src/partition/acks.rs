@@ -77,6 +77,17 @@ impl AckGroup {
     }
 }
 
+/// A request's hold on its group: when it is dropped, also with a connection that breaks, nobody asks for the
+/// acknowledgements any more.
+#[derive(Debug)]
+pub struct AckWait(pub Arc<AckGroup>);
+
+impl Drop for AckWait {
+    fn drop(&mut self) {
+        self.0.abandoned.store(true, Ordering::Relaxed);
+    }
+}
+
 impl Ack {
     /// Its position in [`AckGroup::results`].
     #[must_use]
@@ -98,5 +109,46 @@ impl Ack {
     #[must_use]
     pub fn is_abandoned(&self) -> bool {
         self.group.abandoned.load(Ordering::Relaxed) || Arc::strong_count(&self.group) == 1
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn at_the_deadline_what_is_decided_stays_and_the_rest_is_open() {
+        let group = AckGroup::new();
+        let (first, second) = (group.ack(), group.ack());
+        first.complete(Ok(()));
+        assert!(!group.is_decided());
+        let results = group.decided(Instant::now() + Duration::from_secs(1)).await;
+        assert_eq!(results.to_vec(), [Some(Ok(())), None]);
+        assert!(second.is_abandoned(), "the request was answered without it");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_last_decision_wakes_the_request() {
+        let group = AckGroup::new();
+        let acks = [group.ack(), group.ack()];
+        let waiting = tokio::spawn({
+            let group = Arc::clone(&group);
+            async move { group.decided(Instant::now() + Duration::from_secs(60)).await }
+        });
+        tokio::task::yield_now().await;
+        acks.into_iter().for_each(|ack| ack.complete(Err(AckError::Deleted)));
+        assert_eq!(waiting.await.unwrap().to_vec(), [Some(Err(AckError::Deleted)); 2]);
+    }
+
+    #[test]
+    fn a_request_that_goes_away_abandons_its_acknowledgements() {
+        let group = AckGroup::new();
+        let acks = [group.ack(), group.ack()];
+        let wait = AckWait(group);
+        assert!(!acks[0].is_abandoned());
+        drop(wait);
+        assert!(acks[0].is_abandoned());
     }
 }

@@ -39,11 +39,9 @@ impl Partition {
         log.set_config(Arc::clone(&settings.log));
         let needs_flush = log.needs_flush() && !settings.log.write_caching;
         let flushed = log.flushed_end();
-        let effects = state.replica.reconfigure(settings.replica);
-        self.carry_out(state, effects);
-        // Turning write caching on moves the flushed end to the log end.
-        let mut state = self.state.lock();
-        let effects = state.replica.flushed(flushed);
+        let mut effects = state.replica.reconfigure(settings.replica);
+        // With write caching turned on or off, another end counts as flushed.
+        effects.append(state.replica.flushed_end_is(flushed));
         self.carry_out(state, effects);
         if needs_flush {
             self.submit_flush();

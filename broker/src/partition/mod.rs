@@ -25,13 +25,13 @@ use crate::latency::Latency;
 use crate::log::{FlushSlot, Flusher, Log, LogError};
 use crate::replica::{AckError, Completed, Effects, LeadershipError, Replica};
 
-pub use self::acks::{Ack, AckGroup};
+pub use self::acks::{Ack, AckGroup, AckWait};
 pub use self::append::{AppendError, AppendOutcome, Precheck};
 pub use self::lookup::{FoundOffset, LookupError};
 pub use self::read::{Isolation, ReadOutcome, ReadRequest, Waiting};
 pub use self::shard::ShardOpened;
 pub use self::topic::{TopicMetrics, TopicSettings, TopicState};
-pub use self::waiters::FetchWaiter;
+pub use self::waiters::{FetchWaiter, WaiterGuard};
 
 use self::waiters::FetchWaiters;
 

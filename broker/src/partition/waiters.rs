@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use smallvec::SmallVec;
 use tokio::sync::Notify;
 
-/// A fetch that waits. It is registered with its partitions while it looks at them, so that nothing that arrives in
+/// A fetch that waits: any growth wakes it, until [`Self::wait_for`] says how much is missing. It is registered with its partitions while it looks at them, so that nothing that arrives in
 /// between is missed.
 #[derive(Debug, Default)]
 pub struct FetchWaiter {
@@ -17,12 +17,6 @@ pub struct FetchWaiter {
 }
 
 impl FetchWaiter {
-    /// A waiter that any growth wakes, until [`Self::wait_for`] says how much is missing.
-    #[must_use]
-    pub fn new() -> Arc<Self> {
-        Arc::default()
-    }
-
     /// Sets how many bytes are missing, what arrived since the registration counted. False: enough is there.
     pub fn wait_for(&self, missing: i64) -> bool {
         self.missing.fetch_add(missing, Ordering::AcqRel) + missing > 0
@@ -38,17 +32,42 @@ impl FetchWaiter {
         self.notify.notify_one();
     }
 
-    /// The request is answered: partitions forget the waiter when they come across it.
-    pub fn finish(&self) {
-        self.done.store(true, Ordering::Relaxed);
-    }
-
     fn is_done(&self) -> bool {
         self.done.load(Ordering::Relaxed)
     }
 
     fn grown(&self, bytes: i64) -> bool {
         self.missing.fetch_sub(bytes, Ordering::AcqRel) - bytes <= 0
+    }
+}
+
+/// A request's hold on its waiter: partitions forget the waiter when this is dropped, also with a connection that breaks.
+#[derive(Debug)]
+pub struct WaiterGuard(Arc<FetchWaiter>);
+
+impl WaiterGuard {
+    /// A new waiter.
+    #[must_use]
+    pub fn new() -> Self {
+        Self(Arc::default())
+    }
+
+    /// The waiter.
+    #[must_use]
+    pub fn waiter(&self) -> &Arc<FetchWaiter> {
+        &self.0
+    }
+}
+
+impl Default for WaiterGuard {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Drop for WaiterGuard {
+    fn drop(&mut self) {
+        self.0.done.store(true, Ordering::Relaxed);
     }
 }
 
@@ -98,8 +117,9 @@ mod tests {
     #[test]
     fn a_waiter_is_woken_once_its_bytes_are_there() {
         let mut waiters = FetchWaiters::default();
-        let waiter = FetchWaiter::new();
-        waiters.register(&waiter);
+        let guard = WaiterGuard::new();
+        let waiter = guard.waiter();
+        waiters.register(waiter);
         assert!(waiter.wait_for(100));
         assert!(waiters.grown(60).is_empty());
         assert_eq!(waiters.grown(60).len(), 1);
@@ -109,8 +129,9 @@ mod tests {
     #[test]
     fn what_arrives_between_registration_and_wait_counts() {
         let mut waiters = FetchWaiters::default();
-        let waiter = FetchWaiter::new();
-        waiters.register(&waiter);
+        let guard = WaiterGuard::new();
+        let waiter = guard.waiter();
+        waiters.register(waiter);
         assert_eq!(waiters.grown(60).len(), 1);
         assert!(!waiter.wait_for(50));
     }
@@ -119,9 +140,7 @@ mod tests {
     fn answered_requests_do_not_pile_up_in_idle_partitions() {
         let mut waiters = FetchWaiters::default();
         for _ in 0..10_000 {
-            let waiter = FetchWaiter::new();
-            waiters.register(&waiter);
-            waiter.finish();
+            waiters.register(WaiterGuard::new().waiter());
         }
         assert!(waiters.waiting.capacity() < 16);
     }

@@ -46,3 +46,12 @@ impl<A> Default for Effects<A> {
         }
     }
 }
+
+impl<A> Effects<A> {
+    /// Adds what a further step led to.
+    pub fn append(&mut self, next: Self) {
+        self.completed.extend(next.completed);
+        self.high_watermark_moved |= next.high_watermark_moved;
+        self.proposal = next.proposal.or(self.proposal.take());
+    }
+}

@@ -165,6 +165,12 @@ impl<A> Replica<A> {
         effects
     }
 
+    /// What counts as flushed changed: `write.caching` was turned on or off. The high watermark stays where it is.
+    pub fn flushed_end_is(&mut self, flushed: Offset) -> Effects<A> {
+        self.log.flushed = self.log.flushed.min(flushed);
+        self.flushed(flushed)
+    }
+
     /// The log was cut: `ends` is what is left. Only a follower's log is ever cut.
     pub fn truncated(&mut self, ends: LogEnds) {
         debug_assert!(!self.is_leader(), "a leader never truncates");

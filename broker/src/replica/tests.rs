@@ -112,6 +112,20 @@ fn with_write_caching_the_flushed_end_is_the_log_end() {
 }
 
 #[test]
+fn without_write_caching_any_more_the_real_flushed_end_counts_and_nothing_goes_back() {
+    let mut replica = leader(1, &[ME]);
+    let _ = replica.appended(Offset(7), Offset(7));
+    assert!(!replica.flushed_end_is(Offset(3)).high_watermark_moved);
+    assert_eq!(
+        (replica.high_watermark(), replica.log().flushed),
+        (Offset(7), Offset(3))
+    );
+    let _ = replica.appended(Offset(9), Offset(3));
+    assert_eq!(replica.high_watermark(), Offset(7));
+    assert!(replica.flushed(Offset(9)).high_watermark_moved);
+}
+
+#[test]
 fn the_high_watermark_is_the_least_flushed_end_of_the_isr() {
     let mut replica = leader(2, &[ME, B1]);
     append(&mut replica, 10, 1);

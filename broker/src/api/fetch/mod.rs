@@ -21,7 +21,7 @@ use tokio::time::Instant;
 
 use super::{RawApi, RawRequest, RequestContext, leader};
 use crate::fetch_session::{FetchContext, FetchPartition, ForgottenPartition, SentState, SessionRequest, TopicKey};
-use crate::partition::{FetchWaiter, Isolation, ReadOutcome, ReadRequest, Waiting};
+use crate::partition::{FetchWaiter, Isolation, ReadOutcome, ReadRequest, WaiterGuard, Waiting};
 use crate::replica::FollowerFetch;
 use crate::reply::{Answer, Pending};
 
@@ -87,7 +87,7 @@ enum FirstPass {
     Complete(Pass),
     /// It has to wait for so many bytes.
     Waits {
-        waiter: Arc<FetchWaiter>,
+        waiter: WaiterGuard,
         missing: u64,
         deadline: Instant,
     },
@@ -95,11 +95,15 @@ enum FirstPass {
 
 /// A waiter that is made when the first partition needs it.
 #[derive(Default)]
-struct LazyWaiter(OnceCell<Arc<FetchWaiter>>);
+struct LazyWaiter(OnceCell<WaiterGuard>);
 
 impl LazyWaiter {
     fn get(&self) -> &Arc<FetchWaiter> {
-        self.0.get_or_init(FetchWaiter::new)
+        self.0.get_or_init(WaiterGuard::new).waiter()
+    }
+
+    fn into_guard(self) -> WaiterGuard {
+        self.0.into_inner().unwrap_or_default()
     }
 }
 
@@ -199,21 +203,19 @@ impl Call {
         let waiter = LazyWaiter::default();
         let pass = self.read(Some(&waiter));
         if self.is_complete(&pass) {
-            if let Some(waiter) = waiter.0.get() {
-                waiter.finish();
-            }
             return FirstPass::Complete(pass);
         }
         FirstPass::Waits {
-            waiter: Arc::clone(waiter.get()),
+            waiter: waiter.into_guard(),
             missing: self.missing(&pass),
             deadline,
         }
     }
 
-    async fn wait(self, first: Arc<FetchWaiter>, missing: u64, deadline: Instant) -> Answer {
-        let (mut waiter, mut missing) = (first, missing);
+    async fn wait(self, first: WaiterGuard, missing: u64, deadline: Instant) -> Answer {
+        let (mut guard, mut missing) = (first, missing);
         loop {
+            let waiter = guard.waiter();
             let waits = waiter.wait_for(i64::try_from(missing).unwrap_or(i64::MAX));
             let shutdown = self.context.broker.shutdown().triggered();
             let over = waits
@@ -222,20 +224,17 @@ impl Call {
                     () = tokio::time::sleep_until(deadline) => true,
                     () = shutdown => true,
                 };
-            waiter.finish();
             if over {
+                drop(guard);
                 return self.answer(self.read(None));
             }
             let next = LazyWaiter::default();
             let pass = self.read(Some(&next));
             if self.is_complete(&pass) {
-                if let Some(waiter) = next.0.get() {
-                    waiter.finish();
-                }
                 return self.answer(pass);
             }
             missing = self.missing(&pass);
-            waiter = Arc::clone(next.get());
+            guard = next.into_guard();
         }
     }
 

@@ -61,7 +61,8 @@ impl ToyController {
         }
     }
 
-    fn commit(&self, changes: Vec<Change>) -> i64 {
+    /// Decides; the revision at which it shows.
+    pub fn commit(&self, changes: Vec<Change>) -> i64 {
         let mut decided = self.decided.lock();
         let revision = Revision(decided.revision.get() + 1);
         *decided = Arc::new(decided.apply(&MetadataUpdate { revision, changes }));

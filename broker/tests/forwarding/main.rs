@@ -1,0 +1,15 @@
+//! What brokers and coordinators ask of each other: group requests without a coordinator, FindCoordinator, and the shards'
+//! logs over the real gRPC service.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+
+mod answers;
+mod cluster;
+#[allow(dead_code)]
+#[path = "../admin/controller.rs"]
+mod controller;
+mod coordinator;
+mod find_coordinator;
+mod shards;
+#[allow(dead_code)]
+#[path = "../api/support.rs"]
+mod support;

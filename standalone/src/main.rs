@@ -6,6 +6,7 @@ mod standalone;
 
 use std::io::Write as _;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Parser as _;
@@ -21,6 +22,8 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 /// Tasks that a worker runs before it looks for news on sockets (tokio's default is 61). A turn of a connection with
 /// large requests takes a millisecond, and clients that are not heard of wait for all those turns.
 const EVENT_INTERVAL: u32 = 8;
+/// What threads get to end in when everything has been stopped.
+const LAST_WAIT: Duration = Duration::from_secs(1);
 /// Exit status for a configuration that is refused.
 const BAD_CONFIGURATION: u8 = 2;
 
@@ -47,7 +50,10 @@ fn run(config: NodeConfig) -> anyhow::Result<()> {
         .thread_name("highwater")
         .build()
         .context("cannot start the runtime")?;
-    runtime.block_on(standalone::run(config))
+    let outcome = runtime.block_on(standalone::run(config));
+    // What still runs is a blocking thread that nobody waits for: a recovery that was interrupted, a disk that hangs.
+    runtime.shutdown_timeout(LAST_WAIT);
+    outcome
 }
 
 /// Also said on standard error: the log may be filtered, or not set up yet.

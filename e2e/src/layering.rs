@@ -69,7 +69,10 @@ const BROKER: Modules = &[
     ("latency", &[]),
     ("log", &["records"]),
     ("partition", &["replica", "log", "records", "reply", "latency"]),
-    ("partitions", &["partition", "replica", "log", "records", "reply", "latency"]),
+    (
+        "partitions",
+        &["partition", "replica", "log", "records", "reply", "latency"],
+    ),
     ("forward", &["reply"]),
     (
         "api",

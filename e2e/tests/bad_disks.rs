@@ -133,7 +133,11 @@ fn written_and_killed(highwater: &mut Highwater) -> (PathBuf, Vec<u64>) {
 }
 
 fn flip(path: &Path, at: u64) {
-    let file = OpenOptions::new().read(true).write(true).open(path).expect("the segment");
+    let file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open(path)
+        .expect("the segment");
     let mut byte = [0];
     file.read_exact_at(&mut byte, at).expect("a byte");
     file.write_all_at(&[byte[0] ^ 0xff], at).expect("a byte");
@@ -182,8 +186,8 @@ fn a_corrupt_record_is_never_skipped_or_passed_off_as_whole() {
     assert_eq!(raw.offset("t", 0, -1).expect("the end"), 200, "nothing is cut off");
     let refused = raw.records("t", 0).expect_err("a wrong checksum").to_string();
     assert!(refused.contains("redundancy check failed"), "{refused}");
-    let behind = whole_batches(raw.fetch("t", 0, 101).expect("what lies behind"));
-    let behind = RecordBatchDecoder::decode_all(&mut behind.clone()).expect("whole batches");
+    let mut behind = whole_batches(raw.fetch("t", 0, 101).expect("what lies behind"));
+    let behind = RecordBatchDecoder::decode_all(&mut behind).expect("whole batches");
     let offsets: Vec<i64> = behind.iter().flat_map(|b| &b.records).map(|r| r.offset).collect();
     assert_eq!(offsets, (101..200).collect::<Vec<_>>(), "the others can be read");
 }

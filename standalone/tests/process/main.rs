@@ -1,0 +1,9 @@
+//! `highwater` as a process: what a user sees of it besides Kafka's protocol.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+
+mod client;
+mod command_line;
+mod highwater;
+mod interfaces;
+mod restart;
+mod stop;

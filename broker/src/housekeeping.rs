@@ -15,6 +15,8 @@ use crate::partitions::Partitions;
 const RETENTION_DELAY: Duration = Duration::from_secs(30);
 /// Kafka's `replica.high.watermark.checkpoint.interval.ms`.
 const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(5);
+/// How often `flush.ms` is looked at.
+const FLUSH_CHECK_INTERVAL: Duration = Duration::from_secs(1);
 /// Kafka's `producer.id.expiration.check.interval.ms`.
 const PRODUCER_EXPIRATION_INTERVAL: Duration = Duration::from_secs(600);
 
@@ -35,6 +37,7 @@ pub(crate) fn start(broker: &Arc<Broker>, images: watch::Receiver<Arc<MetadataIm
         broker.config().retention_check_interval,
         Partitions::retention,
     );
+    every(broker, FLUSH_CHECK_INTERVAL, FLUSH_CHECK_INTERVAL, Partitions::flush_due);
     broker.shutdown().spawn(checkpoint(Arc::clone(broker)));
 }
 

@@ -14,7 +14,7 @@ use highwater_node::http::{Health, serve_http};
 use highwater_node::shutdown::Shutdown;
 use highwater_node::telemetry::Metrics;
 use highwater_node::transport::{CallCounts, Dialer, Listener, MemoryNetwork};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 
 /// Folder of the metadata store in the data directory.
 const METADATA_FOLDER: &str = "metadata";
@@ -74,7 +74,10 @@ impl Running {
         let http = Listener::bind(&config.http_listener)
             .await
             .with_context(|| format!("cannot listen on http.listener={}", config.http_listener))?;
-        tracing::info!(address = format!("{}:{}", http.host(), http.port()), "health and metrics are served");
+        tracing::info!(
+            address = format!("{}:{}", http.host(), http.port()),
+            "health and metrics are served"
+        );
         tokio::spawn(serve_http(http, health.clone(), metrics.clone(), shutdown.token()));
 
         let network = MemoryNetwork::new();
@@ -143,7 +146,9 @@ impl Running {
 
 /// Name and address of a listener, with the port that it really has.
 fn address((listener, socket): &(ListenerConfig, TcpListener)) -> (String, String) {
-    let address = socket.local_addr().map_or_else(|_| listener.bind_address(), |address| address.to_string());
+    let address = socket
+        .local_addr()
+        .map_or_else(|_| listener.bind_address(), |address| address.to_string());
     (listener.name.clone(), address)
 }
 
@@ -164,11 +169,26 @@ async fn start_controller(
         .context("cannot start the controller")
 }
 
+/// The first address that the host has and that can be bound.
+async fn listen(address: &str, backlog: u32) -> std::io::Result<TcpListener> {
+    let mut refused = std::io::Error::new(std::io::ErrorKind::NotFound, "the host has no address");
+    for candidate in tokio::net::lookup_host(address).await? {
+        let socket = if candidate.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+        // As a server does: the port of a process that has just ended can be bound again.
+        socket.set_reuseaddr(true)?;
+        match socket.bind(candidate).and_then(|()| socket.listen(backlog)) {
+            Ok(listener) => return Ok(listener),
+            Err(error) => refused = error,
+        }
+    }
+    Err(refused)
+}
+
 async fn bind(config: &NodeConfig) -> anyhow::Result<Vec<(ListenerConfig, TcpListener)>> {
     let mut bound = Vec::new();
     for listener in &config.listeners.all {
         let address = listener.bind_address();
-        let socket = TcpListener::bind(&address)
+        let socket = listen(&address, config.broker.network.listen_backlog)
             .await
             .with_context(|| format!("cannot listen on {address} (listeners={}://{address})", listener.name))?;
         bound.push((listener.clone(), socket));

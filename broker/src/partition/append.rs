@@ -99,7 +99,11 @@ impl Partition {
         let end_offset = appended.last_offset.plus(1);
         let log = state.log()?;
         let (log_start, log_end, flushed) = (log.log_start(), log.log_end(), log.flushed_end());
-        let flush = log.needs_flush() && (!log.config().write_caching || appended.rolled);
+        let unflushed = log_end.get() - log.durable_end().get();
+        let flush = log.needs_flush()
+            && (!log.config().write_caching
+                || appended.rolled
+                || unflushed >= self.topic.settings().cached_flush.messages);
         let mut woken = smallvec::SmallVec::new();
         if !appended.duplicate {
             let bytes = batches.iter().map(|batch| batch.size() as u64).sum();

@@ -55,6 +55,22 @@ impl Partition {
         }
     }
 
+    /// Flushes cached writes that have waited for `flush.ms`.
+    pub fn flush_if_due(self: &Arc<Self>, now: Duration) {
+        let interval = self.topic.settings().cached_flush.interval;
+        let mut state = self.state.lock();
+        if !state.log().is_ok_and(Log::needs_flush) {
+            state.unflushed_since = None;
+            return;
+        }
+        let since = *state.unflushed_since.get_or_insert(now);
+        if now.saturating_sub(since) >= interval {
+            state.unflushed_since = None;
+            drop(state);
+            self.submit_flush();
+        }
+    }
+
     /// Housekeeping of the replica: forgets requests that were answered at their timeout.
     pub fn tick(&self, now: Duration) {
         let mut state = self.state.lock();

@@ -14,6 +14,7 @@ mod topic;
 mod waiters;
 
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use highwater_proto::kafka::ErrorCode;
 use highwater_proto::types::{CoordinatorEpoch, LeaderEpoch, NodeId, Offset, PartitionIndex};
@@ -89,6 +90,8 @@ struct State {
     appended_bytes: u64,
     /// `appended_bytes` when the high watermark was last at the log end.
     announced_bytes: u64,
+    /// When cached writes were first seen to wait for `flush.ms`.
+    unflushed_since: Option<Duration>,
     /// Highest epoch of a coordinator that opened this partition as its shard: older ones may not append any more.
     coordinator_epoch: Option<CoordinatorEpoch>,
 }
@@ -147,6 +150,7 @@ impl Partition {
             log_end_waiters: FetchWaiters::default(),
             appended_bytes: 0,
             announced_bytes: 0,
+            unflushed_since: None,
             coordinator_epoch: None,
         };
         Self {

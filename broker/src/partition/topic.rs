@@ -74,6 +74,25 @@ pub struct TopicSettings {
     pub replica: ReplicaConfig,
     /// `file.delete.delay.ms`
     pub file_delete_delay: Duration,
+    /// When the log is flushed although writes are cached.
+    pub cached_flush: CachedFlush,
+}
+
+/// `flush.messages` and `flush.ms`: what bounds the records that are not on disk with write caching. Without it every
+/// append is flushed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CachedFlush {
+    /// Records after which the log is flushed.
+    pub messages: i64,
+    /// Time after which it is, looked at once a second.
+    pub interval: Duration,
+}
+
+impl Default for CachedFlush {
+    /// Kafka's defaults: never.
+    fn default() -> Self {
+        Self { messages: i64::MAX, interval: Duration::MAX }
+    }
 }
 
 impl TopicState {
@@ -162,6 +181,7 @@ impl TopicSettings {
             rules,
             replica,
             file_delete_delay: config.file_delete_delay,
+            cached_flush: CachedFlush { messages: config.flush_messages, interval: config.flush_interval },
         }
     }
 }
@@ -178,6 +198,7 @@ impl Default for TopicSettings {
             rules: ValidationRules::default(),
             replica,
             file_delete_delay: Duration::from_secs(60),
+            cached_flush: CachedFlush::default(),
         }
     }
 }

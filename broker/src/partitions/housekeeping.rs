@@ -4,12 +4,15 @@
 use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash as _, Hasher as _};
 use std::io;
+use std::time::Duration;
 
 use highwater_proto::types::PartitionIndex;
 
 use super::{Partitions, checkpoint};
 use crate::log::{LogError, remove_segments};
 
+/// `flush.ms` at its default, 2^63-1 milliseconds, and all that is as good as that.
+const NEVER: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
 /// Segments whose files are removed together: bounds how long the log starts wait to be written.
 const REMOVAL_BATCH: usize = 256;
 
@@ -49,6 +52,16 @@ impl Partitions {
             }
         }
         remove(retired);
+    }
+
+    /// Flushes cached writes of topics that have a `flush.ms`.
+    pub fn flush_due(&self) {
+        let now = self.clock.now();
+        for partition in self.all() {
+            if partition.topic().settings().cached_flush.interval < NEVER {
+                partition.flush_if_due(now);
+            }
+        }
     }
 
     /// Forgets idempotent producers that have been silent for too long.

@@ -382,10 +382,12 @@ async fn records_that_left_the_page_cache_are_read_from_disk() {
 }
 
 #[tokio::test]
-async fn with_write_caching_nothing_waits_for_the_disk() {
+async fn with_write_caching_nothing_waits_for_the_disk_but_what_flush_messages_and_flush_ms_ask_for() {
     let (broker, mut client) = with_topic(&[]).await;
     broker.create("cached", 1, &[("write.caching", "true")]).await;
-    for topic in ["cached", "t"] {
+    broker.create("counted", 1, &[("write.caching", "true"), ("flush.messages", "1")]).await;
+    broker.create("timed", 1, &[("write.caching", "true"), ("flush.ms", "500")]).await;
+    for topic in ["cached", "t", "counted", "timed"] {
         assert_eq!(produce(&mut client, topic, -1, batch(&["a"])).await.error_code, 0);
         assert_eq!(fetch(&mut client, topic, 0).await.high_watermark, 1);
     }
@@ -394,9 +396,11 @@ async fn with_write_caching_nothing_waits_for_the_disk() {
         text.lines().any(|line| line.starts_with(topic))
     };
     let deadline = Instant::now() + Duration::from_secs(8);
-    while !flushed("t ") {
-        assert!(Instant::now() < deadline, "the safe topic was never flushed");
-        tokio::time::sleep(Duration::from_millis(20)).await;
+    for topic in ["t ", "counted ", "timed "] {
+        while !flushed(topic) {
+            assert!(Instant::now() < deadline, "{topic}was never flushed");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
     }
     assert!(!flushed("cached "));
 }

@@ -77,8 +77,6 @@ pub struct OffsetsConfig {
     pub metadata_max_bytes: usize,
     /// `offsets.commit.timeout.ms`
     pub commit_timeout: Duration,
-    /// `offsets.load.buffer.size`
-    pub load_buffer_bytes: usize,
     /// `offsets.retention.minutes`
     pub retention: Duration,
     /// `offsets.retention.check.interval.ms`
@@ -154,7 +152,6 @@ impl OffsetsConfig {
             topic_segment_bytes: read.number("offsets.topic.segment.bytes")?,
             metadata_max_bytes: read.number("offset.metadata.max.bytes")?,
             commit_timeout: read.millis("offsets.commit.timeout.ms")?,
-            load_buffer_bytes: read.number("offsets.load.buffer.size")?,
             retention: Duration::from_secs(minutes.saturating_mul(60)),
             retention_check_interval: read.millis("offsets.retention.check.interval.ms")?,
         })

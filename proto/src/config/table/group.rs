@@ -49,7 +49,7 @@ pub(super) const DEFINITIONS: &[Definition] = definitions! {
         "Longest text that a client may attach to a committed offset, in bytes.";
     "offsets.commit.timeout.ms": Int = Some("5000"), AtLeast(1), High, ReadOnly, IMPLEMENTED,
         "How long a commit may wait until it is replicated.";
-    "offsets.load.buffer.size": Int = Some("5242880"), AtLeast(1), High, ReadOnly, IMPLEMENTED,
+    "offsets.load.buffer.size": Int = Some("5242880"), AtLeast(1), High, ReadOnly, default_only("a shard's log is read 4 MiB at a time"),
         "Bytes that are read at a time when a coordinator loads the groups of a shard.";
     "offsets.retention.check.interval.ms": Long = Some("600000"), AtLeast(1), High, ReadOnly, IMPLEMENTED,
         "How often the coordinator looks for expired offsets.";

@@ -56,12 +56,27 @@ async fn create(broker: &Broker) -> Result<Revision, String> {
         name: ShardKind::Group.topic().to_owned(),
         partitions: offsets.topic_partitions,
         replication_factor: i32::from(offsets.topic_replication_factor),
-        configs: offsets.topic_configs().into_iter().map(|(name, value)| ConfigEntry { name, value: Some(value) }).collect(),
+        configs: offsets
+            .topic_configs()
+            .into_iter()
+            .map(|(name, value)| ConfigEntry {
+                name,
+                value: Some(value),
+            })
+            .collect(),
         topic_id: Uuid::new_v4().as_bytes().to_vec().into(),
         ..CreatableTopic::default()
     };
-    let request = CreateTopicsRequest { topics: vec![topic], validate_only: false };
-    let answer = broker.controller().create_topics(request).await.map_err(|status| status.to_string())?.into_inner();
+    let request = CreateTopicsRequest {
+        topics: vec![topic],
+        validate_only: false,
+    };
+    let answer = broker
+        .controller()
+        .create_topics(request)
+        .await
+        .map_err(|status| status.to_string())?
+        .into_inner();
     let revision = Revision(answer.revision);
     for result in answer.results {
         let outcome = result.outcome.unwrap_or_default();

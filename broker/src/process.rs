@@ -7,7 +7,9 @@ use highwater_node::clock::Clock;
 use highwater_node::config::{ListenerConfig, NodeConfig};
 use highwater_node::data_dir::{DataDir, DataDirError, MetaProperties};
 use highwater_node::http::HealthCheck;
-use highwater_node::session::{ControllerLink, LinkError, LinkOptions, NodeStatus, Recovery, Registration, StatusSource};
+use highwater_node::session::{
+    ControllerLink, LinkError, LinkOptions, NodeStatus, Recovery, Registration, StatusSource,
+};
 use highwater_node::shutdown::Shutdown;
 use highwater_node::telemetry::Metrics;
 use highwater_node::transport::{self, Dialer, Listener};
@@ -84,7 +86,16 @@ impl BrokerProcess {
     /// # Errors
     /// [`StartError`]; nothing is served then.
     pub async fn start(parts: ProcessParts<'_>) -> Result<Self, StartError> {
-        let ProcessParts { config, data_dir, dialer, clock, shutdown, metrics, health, .. } = parts;
+        let ProcessParts {
+            config,
+            data_dir,
+            dialer,
+            clock,
+            shutdown,
+            metrics,
+            health,
+            ..
+        } = parts;
         health.not_ready("recovering the logs");
         let recovered = recover(Arc::clone(&data_dir), clock.clone()).await?;
         let report = recovered.report().clone();
@@ -127,10 +138,14 @@ impl BrokerProcess {
 
         health.not_ready("waiting for the controller to count on this broker");
         let image = link.image();
-        broker.wait_for_image(image.revision, tokio::time::Instant::now() + UNFENCE_TIMEOUT).await;
+        broker
+            .wait_for_image(image.revision, tokio::time::Instant::now() + UNFENCE_TIMEOUT)
+            .await;
         wait_for_flush(&broker).await;
         let unfenced = link.unfence(recovery(&report, &image), UNFENCE_TIMEOUT).await?;
-        broker.wait_for_image(unfenced, tokio::time::Instant::now() + UNFENCE_TIMEOUT).await;
+        broker
+            .wait_for_image(unfenced, tokio::time::Instant::now() + UNFENCE_TIMEOUT)
+            .await;
         for (listener, socket) in parts.listeners {
             let broker = Arc::clone(&broker);
             shutdown.spawn(async move { broker.serve(socket, &listener.name).await });
@@ -174,7 +189,10 @@ async fn recover(data_dir: Arc<DataDir>, clock: Clock) -> Result<RecoveredLogs, 
         recovered.remove_deleted();
         Ok(recovered)
     });
-    let recovered: RecoveredLogs = opening.await.map_err(|_| StartError::Stopped)?.map_err(StartError::Log)?;
+    let recovered: RecoveredLogs = opening
+        .await
+        .map_err(|_| StartError::Stopped)?
+        .map_err(StartError::Log)?;
     let report = recovered.report();
     tracing::info!(
         clean = report.clean,
@@ -194,8 +212,15 @@ fn registration(
     grpc: &Listener,
     report: &RecoveryReport,
 ) -> Registration {
-    let mut endpoints: Vec<Endpoint> = listeners.iter().map(|(listener, socket)| endpoint(listener, socket)).collect();
-    endpoints.push(Endpoint { name: "GRPC".to_owned(), host: grpc.host().to_owned(), port: grpc.port() });
+    let mut endpoints: Vec<Endpoint> = listeners
+        .iter()
+        .map(|(listener, socket)| endpoint(listener, socket))
+        .collect();
+    endpoints.push(Endpoint {
+        name: "GRPC".to_owned(),
+        host: grpc.host().to_owned(),
+        port: grpc.port(),
+    });
     Registration {
         node_id: config.node_id.or(identity.node_id),
         cluster_id: identity.cluster_id.clone().unwrap_or_default(),
@@ -205,10 +230,17 @@ fn registration(
             directory_id: identity.directory_id,
             endpoints,
             rack: config.rack.clone(),
-            api_ranges: SERVED.iter().map(|api| (api.key.code(), api.min_version, api.max_version)).collect(),
+            api_ranges: SERVED
+                .iter()
+                .map(|api| (api.key.code(), api.min_version, api.max_version))
+                .collect(),
         },
         clean_shutdown: report.clean,
-        write_caching: config.fixed.values.get("log.write.caching").is_some_and(|value| value == "true"),
+        write_caching: config
+            .fixed
+            .values
+            .get("log.write.caching")
+            .is_some_and(|value| value == "true"),
     }
 }
 
@@ -225,7 +257,10 @@ fn recovery(report: &RecoveryReport, image: &MetadataImage) -> Recovery {
     let missing = |name: &String| {
         let (topic, partition) = name.rsplit_once('-')?;
         let topic_id = image.topic(topic)?.id;
-        Some(TopicPartition { topic_id, partition: PartitionIndex(partition.parse().ok()?) })
+        Some(TopicPartition {
+            topic_id,
+            partition: PartitionIndex(partition.parse().ok()?),
+        })
     };
     Recovery {
         short: report.short.clone(),

@@ -50,7 +50,11 @@ pub(crate) struct Args {
 impl Args {
     /// All sources of configuration. The three short flags are configs under another name.
     pub(crate) fn sources(self) -> Result<Sources, LoadError> {
-        let mut flags = self.set.iter().map(|text| parse_set(text)).collect::<Result<Vec<_>, _>>()?;
+        let mut flags = self
+            .set
+            .iter()
+            .map(|text| parse_set(text))
+            .collect::<Result<Vec<_>, _>>()?;
         if let Some(dir) = self.data_dir {
             flags.push(("log.dirs".to_owned(), dir.to_string_lossy().into_owned()));
         }
@@ -60,6 +64,10 @@ impl Args {
         if let Some(http) = self.http {
             flags.push(("http.listener".to_owned(), http));
         }
-        Ok(Sources { file: self.config, environment: std::env::vars().collect(), flags })
+        Ok(Sources {
+            file: self.config,
+            environment: std::env::vars().collect(),
+            flags,
+        })
     }
 }

@@ -28,7 +28,9 @@ const LAST_WAIT: Duration = Duration::from_secs(1);
 const BAD_CONFIGURATION: u8 = 2;
 
 fn main() -> ExitCode {
-    let loaded = Args::parse().sources().and_then(|sources| NodeConfig::load(Profile::Standalone, &sources));
+    let loaded = Args::parse()
+        .sources()
+        .and_then(|sources| NodeConfig::load(Profile::Standalone, &sources));
     let config = match loaded {
         Ok(config) => config,
         Err(error) => return fail(&error, BAD_CONFIGURATION),

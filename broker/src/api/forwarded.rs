@@ -120,7 +120,11 @@ pub(super) fn split<T, F>(
         let group = group_of(&item).clone();
         let shard = shard_of_group(context, &group);
         let at = *share_of.entry(shard).or_insert_with(|| {
-            shares.push(Share { shard, groups: Vec::new(), items: Vec::new() });
+            shares.push(Share {
+                shard,
+                groups: Vec::new(),
+                items: Vec::new(),
+            });
             shares.len() - 1
         });
         if let Some(share) = shares.get_mut(at) {
@@ -149,11 +153,20 @@ where
         };
         match outcome {
             Ok(found) if found.len() == part.groups.len() => {
-                answers.extend(part.groups.into_iter().zip(found).map(|((index, _), answer)| (index, answer)));
+                answers.extend(
+                    part.groups
+                        .into_iter()
+                        .zip(found)
+                        .map(|((index, _), answer)| (index, answer)),
+                );
             }
             outcome => {
                 let error = outcome.err().unwrap_or(ErrorCode::UnknownServerError);
-                answers.extend(part.groups.into_iter().map(|(index, group)| (index, failed(group, error))));
+                answers.extend(
+                    part.groups
+                        .into_iter()
+                        .map(|(index, group)| (index, failed(group, error))),
+                );
             }
         }
     }

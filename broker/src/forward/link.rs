@@ -153,9 +153,21 @@ impl Link {
             mpsc::error::TrySendError::Closed(_) => ErrorCode::NotCoordinator,
         })?;
         in_flight.last_correlation = correlation;
-        in_flight.pending.insert(correlation, Pending { shard, epoch, reply: sender });
+        in_flight.pending.insert(
+            correlation,
+            Pending {
+                shard,
+                epoch,
+                reply: sender,
+            },
+        );
         drop(in_flight);
-        Ok(Reply { link: Arc::clone(self), correlation, receiver, decided: false })
+        Ok(Reply {
+            link: Arc::clone(self),
+            correlation,
+            receiver,
+            decided: false,
+        })
     }
 
     #[cfg(test)]
@@ -184,7 +196,9 @@ impl Link {
     }
 
     fn complete(&self, reply: ForwardResponse) {
-        let Some(pending) = self.in_flight.lock().pending.remove(&reply.correlation) else { return };
+        let Some(pending) = self.in_flight.lock().pending.remove(&reply.correlation) else {
+            return;
+        };
         let outcome = match i16::try_from(reply.error) {
             Ok(0) => Ok(reply.body),
             Ok(code) => Err(ErrorCode::from_code(code)),

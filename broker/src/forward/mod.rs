@@ -71,7 +71,10 @@ impl Forwarder {
     /// A forwarder that reaches coordinators through `dialer`.
     #[must_use]
     pub fn new(dialer: Dialer) -> Self {
-        Self { dialer, links: RwLock::default() }
+        Self {
+            dialer,
+            links: RwLock::default(),
+        }
     }
 
     /// Hands the request to the shard's owner in `image` and answers with the reply body, or with the error that the API's own
@@ -86,7 +89,9 @@ impl Forwarder {
         async move {
             let outcome = sent?.outcome();
             match limit {
-                Some(limit) => tokio::time::timeout(limit, outcome).await.unwrap_or(Err(ErrorCode::NotCoordinator)),
+                Some(limit) => tokio::time::timeout(limit, outcome)
+                    .await
+                    .unwrap_or(Err(ErrorCode::NotCoordinator)),
                 None => outcome.await,
             }
         }
@@ -121,7 +126,11 @@ impl Forwarder {
         }
         let mut links = self.links.write();
         let announced = Arc::clone(&links.image);
-        let image = if announced.revision > image.revision { &announced } else { image };
+        let image = if announced.revision > image.revision {
+            &announced
+        } else {
+            image
+        };
         let owner = owner_of(image, request.shard)?;
         let link = match links.open_link(owner.node) {
             Some(link) => Arc::clone(link),
@@ -142,13 +151,21 @@ impl Forwarder {
 
 impl Drop for Forwarder {
     fn drop(&mut self) {
-        self.links.get_mut().by_coordinator.values().for_each(|(_, link)| link.close());
+        self.links
+            .get_mut()
+            .by_coordinator
+            .values()
+            .for_each(|(_, link)| link.close());
     }
 }
 
 impl Links {
     fn newer<'a>(&'a self, image: &'a MetadataImage) -> &'a MetadataImage {
-        if self.image.revision > image.revision { &self.image } else { image }
+        if self.image.revision > image.revision {
+            &self.image
+        } else {
+            image
+        }
     }
 
     fn open_link(&self, node: &Node) -> Option<&Arc<Link>> {
@@ -161,8 +178,14 @@ impl Links {
 /// take as a reason to look for the coordinator again and come back.
 fn owner_of(image: &MetadataImage, shard: ShardId) -> Result<Owner<'_>, ErrorCode> {
     let assignment = image.shards.get(&shard).ok_or(ErrorCode::NotCoordinator)?;
-    let node = assignment.owner.and_then(|owner| image.nodes.get(&owner)).filter(|node| node.is_live());
-    Ok(Owner { node: node.ok_or(ErrorCode::NotCoordinator)?, epoch: assignment.epoch })
+    let node = assignment
+        .owner
+        .and_then(|owner| image.nodes.get(&owner))
+        .filter(|node| node.is_live());
+    Ok(Owner {
+        node: node.ok_or(ErrorCode::NotCoordinator)?,
+        epoch: assignment.epoch,
+    })
 }
 
 /// How long a reply may take. A coordinator bounds its own waits well below; only a join and a sync stay parked for as

@@ -10,12 +10,16 @@ pub fn shard_of(kind: ShardKind, key: &str, partition_count: usize) -> Option<Sh
     let count = i32::try_from(partition_count).ok().filter(|count| *count > 0)?;
     // The real absolute value, with 0 for the one number that has none (Kafka's Utils.abs, not Utils.toPositive).
     let positive = java_string_hash(key).checked_abs().unwrap_or(0);
-    Some(ShardId { kind, index: PartitionIndex(positive % count) })
+    Some(ShardId {
+        kind,
+        index: PartitionIndex(positive % count),
+    })
 }
 
 /// `String.hashCode`: over UTF-16 code units.
 fn java_string_hash(text: &str) -> i32 {
-    text.encode_utf16().fold(0_i32, |hash, unit| hash.wrapping_mul(31).wrapping_add(i32::from(unit)))
+    text.encode_utf16()
+        .fold(0_i32, |hash, unit| hash.wrapping_mul(31).wrapping_add(i32::from(unit)))
 }
 
 #[cfg(test)]

@@ -32,7 +32,11 @@ struct Seen {
 impl Seen {
     fn reply(&self, body: &[u8]) {
         let body = Bytes::copy_from_slice(body);
-        let reply = ForwardResponse { correlation: self.request.correlation, error: 0, body };
+        let reply = ForwardResponse {
+            correlation: self.request.correlation,
+            error: 0,
+            body,
+        };
         self.replies.send(Ok(reply)).unwrap();
     }
 
@@ -63,7 +67,11 @@ impl Coordinator for Played {
         let (seen, mut requests) = (self.seen.clone(), request.into_inner());
         tokio::spawn(async move {
             while let Ok(Some(request)) = requests.message().await {
-                let _ = seen.send(Seen { stream, request, replies: replies.clone() });
+                let _ = seen.send(Seen {
+                    stream,
+                    request,
+                    replies: replies.clone(),
+                });
             }
         });
         Ok(Response::new(Box::pin(UnboundedReceiverStream::new(outgoing))))
@@ -79,15 +87,24 @@ struct Coordinating {
 impl Coordinating {
     fn start(network: &MemoryNetwork, id: i32) -> Self {
         let (sender, seen) = mpsc::unbounded_channel();
-        let router = server().add_service(CoordinatorServer::new(Played { streams: Default::default(), seen: sender }));
+        let router = server().add_service(CoordinatorServer::new(Played {
+            streams: Default::default(),
+            seen: sender,
+        }));
         let listener = network.listen(&format!("c{id}"), 1).unwrap();
         let stop = CancellationToken::new();
         tokio::spawn(serve(router, listener, stop.clone(), Duration::ZERO));
-        Self { seen, _stop: stop.drop_guard() }
+        Self {
+            seen,
+            _stop: stop.drop_guard(),
+        }
     }
 
     async fn next(&mut self) -> Seen {
-        tokio::time::timeout(LIMIT, self.seen.recv()).await.expect("nothing arrived").unwrap()
+        tokio::time::timeout(LIMIT, self.seen.recv())
+            .await
+            .expect("nothing arrived")
+            .unwrap()
     }
 
     async fn take(&mut self, count: usize) -> Vec<Seen> {
@@ -100,12 +117,21 @@ impl Coordinating {
 }
 
 fn shard(index: i32) -> ShardId {
-    ShardId { kind: ShardKind::Group, index: PartitionIndex(index) }
+    ShardId {
+        kind: ShardKind::Group,
+        index: PartitionIndex(index),
+    }
 }
 
 fn owned(index: i32, owner: i32, epoch: i32) -> Change {
     let owner = Some(NodeId(owner));
-    Change::PutShard(shard(index), ShardAssignment { owner, epoch: CoordinatorEpoch(epoch) })
+    Change::PutShard(
+        shard(index),
+        ShardAssignment {
+            owner,
+            epoch: CoordinatorEpoch(epoch),
+        },
+    )
 }
 
 fn registered(id: i32) -> [Change; 2] {
@@ -113,7 +139,11 @@ fn registered(id: i32) -> [Change; 2] {
         role: NodeRole::Coordinator,
         incarnation: Uuid::from_u128(1),
         directory_id: Uuid::nil(),
-        endpoints: vec![Endpoint { name: GRPC_LISTENER.to_owned(), host: format!("c{id}"), port: 1 }],
+        endpoints: vec![Endpoint {
+            name: GRPC_LISTENER.to_owned(),
+            host: format!("c{id}"),
+            port: 1,
+        }],
         rack: None,
         api_ranges: Vec::new(),
     };
@@ -123,7 +153,10 @@ fn registered(id: i32) -> [Change; 2] {
 
 fn after(image: &MetadataImage, changes: impl IntoIterator<Item = Change>) -> Arc<MetadataImage> {
     let revision = Revision(image.revision.get() + 1);
-    Arc::new(image.apply(&MetadataUpdate { revision, changes: changes.into_iter().collect() }))
+    Arc::new(image.apply(&MetadataUpdate {
+        revision,
+        changes: changes.into_iter().collect(),
+    }))
 }
 
 /// Two coordinators; shards 0 and 1 belong to the first.
@@ -143,7 +176,13 @@ impl Scene {
         let image = after(&MetadataImage::default(), nodes.chain([owned(0, 1, 1), owned(1, 1, 1)]));
         let forwarder = Forwarder::new(Dialer::new(network.clone()));
         forwarder.image_changed(&image);
-        Self { forwarder, image, first, second, network }
+        Self {
+            forwarder,
+            image,
+            first,
+            second,
+            network,
+        }
     }
 
     fn forward(&self, index: i32, body: &str) -> impl Future<Output = Result<Bytes, ErrorCode>> + Send + use<> {
@@ -156,7 +195,13 @@ impl Scene {
     }
 
     fn in_flight(&self) -> usize {
-        self.forwarder.links.read().by_coordinator.values().map(|(_, link)| link.in_flight()).sum()
+        self.forwarder
+            .links
+            .read()
+            .by_coordinator
+            .values()
+            .map(|(_, link)| link.in_flight())
+            .sum()
     }
 }
 
@@ -181,7 +226,9 @@ const MOVED: Result<Bytes, ErrorCode> = Err(ErrorCode::NotCoordinator);
 async fn requests_arrive_in_order_and_replies_find_theirs() {
     let mut scene = Scene::new();
     // Handed over by `forward` itself, before anybody awaits the outcome.
-    let outcomes: Vec<_> = (0..200).map(|number| scene.forward(number % 2, &number.to_string())).collect();
+    let outcomes: Vec<_> = (0..200)
+        .map(|number| scene.forward(number % 2, &number.to_string()))
+        .collect();
     let seen = scene.first.take(200).await;
     for (number, seen) in seen.iter().enumerate() {
         assert_eq!(seen.body(), number.to_string().as_bytes(), "in order");
@@ -189,9 +236,14 @@ async fn requests_arrive_in_order_and_replies_find_theirs() {
         assert_eq!(seen.request.image_revision, scene.image.revision.get());
         assert_eq!(seen.request.shard, Some(grpc::ShardId::from(shard(number as i32 % 2))));
         assert_eq!((seen.request.api_key, seen.request.api_version), (12, 4));
-        assert_eq!((&*seen.request.client_id, &*seen.request.client_host), ("client", "/127.0.0.1"));
+        assert_eq!(
+            (&*seen.request.client_id, &*seen.request.client_host),
+            ("client", "/127.0.0.1")
+        );
     }
-    seen.iter().rev().for_each(|seen| seen.reply(&[b"re:", seen.body()].concat()));
+    seen.iter()
+        .rev()
+        .for_each(|seen| seen.reply(&[b"re:", seen.body()].concat()));
     for (number, outcome) in outcomes.into_iter().enumerate() {
         assert_eq!(within(outcome).await.unwrap(), format!("re:{number}"));
     }
@@ -202,7 +254,11 @@ async fn an_error_code_of_the_coordinator_is_the_outcome() {
     let mut scene = Scene::new();
     let outcome = scene.forward(0, "a");
     let seen = scene.first.next().await;
-    let refused = ForwardResponse { correlation: seen.request.correlation, error: 14, body: Bytes::new() };
+    let refused = ForwardResponse {
+        correlation: seen.request.correlation,
+        error: 14,
+        body: Bytes::new(),
+    };
     seen.replies.send(Ok(refused)).unwrap();
     assert_eq!(within(outcome).await, Err(ErrorCode::CoordinatorLoadInProgress));
 }
@@ -217,7 +273,11 @@ async fn a_broken_stream_fails_what_is_in_flight_and_nothing_is_sent_again() {
 
     let three = scene.forward(0, "three");
     let next = scene.first.next().await;
-    assert_eq!((next.stream, next.body()), (2, &b"three"[..]), "a fresh stream, without what was in flight");
+    assert_eq!(
+        (next.stream, next.body()),
+        (2, &b"three"[..]),
+        "a fresh stream, without what was in flight"
+    );
     next.reply(b"served");
     assert_eq!(within(three).await.unwrap(), "served");
     assert!(scene.first.seen.try_recv().is_err());
@@ -253,7 +313,11 @@ async fn a_moved_shard_fails_at_once_and_its_late_reply_is_dropped() {
 
     seen[1].reply(b"late");
     seen[0].reply(b"in time");
-    assert_eq!(within(stays).await.unwrap(), "in time", "other shards of the same stream are not disturbed");
+    assert_eq!(
+        within(stays).await.unwrap(),
+        "in time",
+        "other shards of the same stream are not disturbed"
+    );
 
     let again = scene.forward(1, "again");
     let next = scene.second.next().await;
@@ -308,7 +372,10 @@ async fn a_full_queue_refuses_before_anything_has_left() {
     let mut scene = Scene::new();
     // The stream's task does not run until this test awaits something.
     let taken: FuturesUnordered<_> = (0..link::MAX_QUEUED).map(|_| scene.forward(0, "taken")).collect();
-    assert_eq!(within(scene.forward(0, "refused")).await, Err(ErrorCode::CoordinatorLoadInProgress));
+    assert_eq!(
+        within(scene.forward(0, "refused")).await,
+        Err(ErrorCode::CoordinatorLoadInProgress)
+    );
     let seen = scene.first.take(link::MAX_QUEUED).await;
     assert!(seen.iter().all(|seen| seen.body() == b"taken"));
     seen.iter().for_each(|seen| seen.reply(b"ok"));
@@ -336,10 +403,16 @@ async fn whoever_gives_up_leaves_nothing_behind() {
 async fn a_reply_that_never_comes_is_given_up_but_not_that_of_a_parked_member() {
     let scene = Scene::new();
     let heartbeat = scene.forward(0, "heartbeat");
-    let join = ForwardedRequest { api_key: ApiKey::JoinGroup.code(), ..request(0, "join") };
+    let join = ForwardedRequest {
+        api_key: ApiKey::JoinGroup.code(),
+        ..request(0, "join")
+    };
     let join = scene.forwarder.forward(&scene.image, join);
     assert_eq!(heartbeat.await, MOVED);
-    assert!(tokio::time::timeout(REPLY_LIMIT * 10, join).await.is_err(), "it is parked");
+    assert!(
+        tokio::time::timeout(REPLY_LIMIT * 10, join).await.is_err(),
+        "it is parked"
+    );
     assert_eq!(scene.in_flight(), 0, "and gone when its client is");
 }
 
@@ -347,7 +420,10 @@ async fn a_reply_that_never_comes_is_given_up_but_not_that_of_a_parked_member() 
 async fn a_shard_without_a_live_owner_is_nobodys() {
     let mut scene = Scene::new();
     assert_eq!(within(scene.forward(7, "no such shard")).await, MOVED);
-    let nobody = ShardAssignment { owner: None, epoch: CoordinatorEpoch(2) };
+    let nobody = ShardAssignment {
+        owner: None,
+        epoch: CoordinatorEpoch(2),
+    };
     scene.announce([Change::PutShard(shard(0), nobody)]);
     assert_eq!(within(scene.forward(0, "not assigned")).await, MOVED);
     scene.announce([Change::PutNodeState(NodeId(1), NodeState::Fenced)]);

@@ -19,9 +19,15 @@ pub(super) async fn handle(service: &Service, request: AppendShardRequest) -> Re
             error: 0,
             base_offset: appended.base_offset.get(),
             end_offset: appended.end_offset.get(),
-            high_watermark: partition.ends().map_or(appended.end_offset, |ends| ends.high_watermark).get(),
+            high_watermark: partition
+                .ends()
+                .map_or(appended.end_offset, |ends| ends.high_watermark)
+                .get(),
         },
-        Err(error) => AppendShardResponse { error: code(error), ..AppendShardResponse::default() },
+        Err(error) => AppendShardResponse {
+            error: code(error),
+            ..AppendShardResponse::default()
+        },
     })
 }
 
@@ -33,7 +39,9 @@ async fn append(service: &Service, request: AppendShardRequest) -> Result<Outcom
     let size = request.batches.len();
     let batches = parse(&request.batches)?;
     let coordinator_epoch = CoordinatorEpoch(request.coordinator_epoch);
-    let found = service.check_assignment(shard, coordinator_epoch).and_then(|()| service.partition(shard));
+    let found = service
+        .check_assignment(shard, coordinator_epoch)
+        .and_then(|()| service.partition(shard));
     let partition = match found {
         Ok(partition) => partition,
         Err(error) => return Ok(Err(error)),
@@ -41,7 +49,11 @@ async fn append(service: &Service, request: AppendShardRequest) -> Result<Outcom
     let acks = AckGroup::new();
     let precheck = partition.precheck_append(true, size);
     let step = {
-        let (partition, acks, now) = (Arc::clone(&partition), Arc::clone(&acks), service.broker.clock().now_ms());
+        let (partition, acks, now) = (
+            Arc::clone(&partition),
+            Arc::clone(&acks),
+            service.broker.clock().now_ms(),
+        );
         let leader_epoch = LeaderEpoch(request.leader_epoch);
         let expected_end = Offset(request.expected_end);
         move || partition.append_shard(coordinator_epoch, leader_epoch, expected_end, &batches, &acks, now)

@@ -13,8 +13,14 @@ pub(super) async fn handle(
     request: AwaitHighWatermarkRequest,
 ) -> Result<AwaitHighWatermarkResponse, Status> {
     Ok(match wait(service, &request).await? {
-        Ok(high_watermark) => AwaitHighWatermarkResponse { error: 0, high_watermark: high_watermark.get() },
-        Err(error) => AwaitHighWatermarkResponse { error: code(error), ..AwaitHighWatermarkResponse::default() },
+        Ok(high_watermark) => AwaitHighWatermarkResponse {
+            error: 0,
+            high_watermark: high_watermark.get(),
+        },
+        Err(error) => AwaitHighWatermarkResponse {
+            error: code(error),
+            ..AwaitHighWatermarkResponse::default()
+        },
     })
 }
 
@@ -32,5 +38,8 @@ async fn wait(service: &Service, request: &AwaitHighWatermarkRequest) -> Result<
     if let Err(error) = decided(&acks, deadline(request.timeout_ms)).await {
         return Ok(Err(error));
     }
-    Ok(partition.ends().map(|ends| ends.high_watermark).ok_or(ErrorCode::KafkaStorageError))
+    Ok(partition
+        .ends()
+        .map(|ends| ends.high_watermark)
+        .ok_or(ErrorCode::KafkaStorageError))
 }

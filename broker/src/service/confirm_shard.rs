@@ -13,5 +13,7 @@ pub(super) fn handle(service: &Service, request: ConfirmShardRequest) -> Result<
         .check_assignment(shard, epoch)
         .and_then(|()| service.partition(shard))
         .and_then(|partition| partition.confirm_shard(epoch, LeaderEpoch(request.leader_epoch)));
-    Ok(ConfirmShardResponse { error: confirmed.err().map_or(0, code) })
+    Ok(ConfirmShardResponse {
+        error: confirmed.err().map_or(0, code),
+    })
 }

@@ -42,7 +42,9 @@ impl Service {
     /// The partition behind a shard, if this broker has it.
     fn partition(&self, shard: ShardId) -> Result<Arc<Partition>, ErrorCode> {
         let image = self.broker.image();
-        let topic = image.topic(shard.kind.topic()).ok_or(ErrorCode::UnknownTopicOrPartition)?;
+        let topic = image
+            .topic(shard.kind.topic())
+            .ok_or(ErrorCode::UnknownTopicOrPartition)?;
         self.broker.partitions().find(topic, shard.index.get())
     }
 
@@ -76,14 +78,18 @@ impl broker_server::Broker for Service {
         &self,
         request: Request<grpc::AppendShardRequest>,
     ) -> Result<Response<grpc::AppendShardResponse>, Status> {
-        append_shard::handle(self, request.into_inner()).await.map(Response::new)
+        append_shard::handle(self, request.into_inner())
+            .await
+            .map(Response::new)
     }
 
     async fn await_high_watermark(
         &self,
         request: Request<grpc::AwaitHighWatermarkRequest>,
     ) -> Result<Response<grpc::AwaitHighWatermarkResponse>, Status> {
-        await_high_watermark::handle(self, request.into_inner()).await.map(Response::new)
+        await_high_watermark::handle(self, request.into_inner())
+            .await
+            .map(Response::new)
     }
 
     async fn confirm_shard(
@@ -97,7 +103,9 @@ impl broker_server::Broker for Service {
         &self,
         request: Request<grpc::PartitionEndsRequest>,
     ) -> Result<Response<grpc::PartitionEndsResponse>, Status> {
-        partition_ends::handle(self, request.into_inner()).await.map(Response::new)
+        partition_ends::handle(self, request.into_inner())
+            .await
+            .map(Response::new)
     }
 }
 

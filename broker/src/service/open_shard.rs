@@ -35,7 +35,10 @@ pub(super) async fn handle(service: &Service, request: OpenShardRequest) -> Resu
             log_end: opened.log_end.get(),
             high_watermark: opened.high_watermark.get(),
         },
-        Err(error) => OpenShardResponse { error: code(error), ..OpenShardResponse::default() },
+        Err(error) => OpenShardResponse {
+            error: code(error),
+            ..OpenShardResponse::default()
+        },
     })
 }
 

@@ -18,19 +18,26 @@ const MAX_QUERIES: usize = 10_000;
 
 pub(super) async fn handle(service: &Service, request: PartitionEndsRequest) -> Result<PartitionEndsResponse, Status> {
     if request.queries.len() > MAX_QUERIES {
-        return Err(Status::invalid_argument(format!("more than {MAX_QUERIES} partitions in one question")));
+        return Err(Status::invalid_argument(format!(
+            "more than {MAX_QUERIES} partitions in one question"
+        )));
     }
     let partitions = Arc::clone(service.broker.partitions());
-    // A timestamp may have to be read from disk.
-    let reading = tokio::task::spawn_blocking(move || {
-        request.queries.iter().map(|query| end_of(&partitions, query)).collect()
-    });
-    let ends = reading.await.map_err(|_| Status::unavailable("the broker is stopping"))?;
+    // A timestamp may have to be read from disk: off the network workers, and not without bound.
+    let _permit = service.broker.limits().cold_reads.acquire().await;
+    let reading =
+        tokio::task::spawn_blocking(move || request.queries.iter().map(|query| end_of(&partitions, query)).collect());
+    let ends = reading
+        .await
+        .map_err(|_| Status::unavailable("the broker is stopping"))?;
     Ok(PartitionEndsResponse { ends })
 }
 
 fn end_of(partitions: &Partitions, query: &Query) -> End {
-    find(partitions, query).unwrap_or_else(|error| End { error: code(error), ..End::default() })
+    find(partitions, query).unwrap_or_else(|error| End {
+        error: code(error),
+        ..End::default()
+    })
 }
 
 fn find(partitions: &Partitions, query: &Query) -> Result<End, ErrorCode> {
@@ -41,7 +48,9 @@ fn find(partitions: &Partitions, query: &Query) -> Result<End, ErrorCode> {
         .ok_or(ErrorCode::NotLeaderOrFollower)?;
     let ends = partition.ends().ok_or(ErrorCode::KafkaStorageError)?;
     // An offset at the end has no record yet; one below the start is gone, and the oldest record stands for it.
-    let wanted = query.timestamp_at_offset.map(|offset| Offset(offset).max(ends.log_start));
+    let wanted = query
+        .timestamp_at_offset
+        .map(|offset| Offset(offset).max(ends.log_start));
     let timestamp = match wanted.filter(|offset| *offset < ends.high_watermark) {
         Some(offset) => partition.timestamp_at(offset)?,
         None => None,

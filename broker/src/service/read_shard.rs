@@ -16,7 +16,10 @@ const MAX_BYTES: u64 = 4 << 20;
 pub(super) async fn handle(service: &Service, request: ReadShardRequest) -> Result<ReadShardResponse, Status> {
     Ok(match read(service, &request).await? {
         Ok(response) => response,
-        Err(error) => ReadShardResponse { error: code(error), ..ReadShardResponse::default() },
+        Err(error) => ReadShardResponse {
+            error: code(error),
+            ..ReadShardResponse::default()
+        },
     })
 }
 
@@ -35,7 +38,8 @@ async fn read(service: &Service, request: &ReadShardRequest) -> Result<Result<Re
         isolation: Isolation::LogEnd,
         follower: None,
     };
-    // Replay reads what may be cold: off the network workers.
+    // Replay reads what may be cold: off the network workers, and not all shards of a new owner at once.
+    let _permit = service.broker.limits().cold_reads.acquire().await;
     let reading = tokio::task::spawn_blocking(move || {
         let outcome = partition.read(&wanted, None)?;
         let ends = partition.ends().ok_or(ErrorCode::KafkaStorageError)?;
@@ -49,7 +53,9 @@ async fn read(service: &Service, request: &ReadShardRequest) -> Result<Result<Re
         let next = Batches::new(batches.clone()).filter_map(Result::ok).last();
         Ok(ReadShardResponse {
             error: 0,
-            next_offset: next.map_or(wanted.offset, |batch| batch.header.last_offset().plus(1)).get(),
+            next_offset: next
+                .map_or(wanted.offset, |batch| batch.header.last_offset().plus(1))
+                .get(),
             batches,
             log_end: ends.log_end.get(),
             high_watermark: outcome.high_watermark.get(),

@@ -51,7 +51,10 @@ impl Cluster {
         let dir = tempfile::tempdir().unwrap();
         let partitions = ("offsets.topic.num.partitions".to_owned(), "4".to_owned());
         let replicas = ("offsets.topic.replication.factor".to_owned(), "1".to_owned());
-        let fixed = StaticValues { values: BTreeMap::from([partitions, replicas]), ..StaticValues::default() };
+        let fixed = StaticValues {
+            values: BTreeMap::from([partitions, replicas]),
+            ..StaticValues::default()
+        };
         let (controller, images) = ToyController::new(image());
         let network = MemoryNetwork::new();
         let dialer = Dialer::new(network.clone());
@@ -72,7 +75,10 @@ impl Cluster {
         })
         .unwrap();
         let services = [
-            ("controller", server().add_service(ControllerServer::new(controller.clone()))),
+            (
+                "controller",
+                server().add_service(ControllerServer::new(controller.clone())),
+            ),
             ("broker", server().add_service(Service::server(Arc::clone(&broker)))),
         ];
         for (name, router) in services {
@@ -83,7 +89,14 @@ impl Cluster {
         let serving = Arc::clone(&broker);
         shutdown.spawn(async move { serving.serve(listener, "PLAINTEXT").await });
         broker.wait_for_image(Revision(1), Instant::now() + LIMIT).await;
-        Self { controller, broker, network, dialer, address, _dir: dir }
+        Self {
+            controller,
+            broker,
+            network,
+            dialer,
+            address,
+            _dir: dir,
+        }
     }
 
     pub async fn connect(&self) -> Client {
@@ -122,11 +135,17 @@ impl Cluster {
 }
 
 pub fn shard(index: i32) -> ShardId {
-    ShardId { kind: ShardKind::Group, index: PartitionIndex(index) }
+    ShardId {
+        kind: ShardKind::Group,
+        index: PartitionIndex(index),
+    }
 }
 
 pub fn assigned(index: i32, epoch: i32) -> Change {
-    let assignment = ShardAssignment { owner: Some(COORDINATOR), epoch: CoordinatorEpoch(epoch) };
+    let assignment = ShardAssignment {
+        owner: Some(COORDINATOR),
+        epoch: CoordinatorEpoch(epoch),
+    };
     Change::PutShard(shard(index), assignment)
 }
 
@@ -147,16 +166,30 @@ pub fn node(id: NodeId, role: NodeRole, listener: &str, host: &str, port: u16) -
         role,
         incarnation: Uuid::from_u128(1),
         directory_id: Uuid::from_u128(2),
-        endpoints: vec![Endpoint { name: listener.to_owned(), host: host.to_owned(), port }],
+        endpoints: vec![Endpoint {
+            name: listener.to_owned(),
+            host: host.to_owned(),
+            port,
+        }],
         rack: None,
         api_ranges: Vec::new(),
     };
-    [Change::PutNodeRegistration(id, registration), Change::PutNodeState(id, NodeState::Active)]
+    [
+        Change::PutNodeRegistration(id, registration),
+        Change::PutNodeState(id, NodeState::Active),
+    ]
 }
 
 fn image() -> MetadataImage {
-    let cluster = ClusterInfo { cluster_id: "cluster".into(), generation: 1, format_version: 1 };
+    let cluster = ClusterInfo {
+        cluster_id: "cluster".into(),
+        generation: 1,
+        format_version: 1,
+    };
     let broker = node(BROKER, NodeRole::Broker, "PLAINTEXT", "test.host", 9092);
     let changes = std::iter::once(Change::PutCluster(cluster)).chain(broker).collect();
-    MetadataImage::default().apply(&MetadataUpdate { revision: Revision(1), changes })
+    MetadataImage::default().apply(&MetadataUpdate {
+        revision: Revision(1),
+        changes,
+    })
 }

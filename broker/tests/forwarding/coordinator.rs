@@ -31,7 +31,11 @@ impl Coordinator for Refusing {
     ) -> Result<Response<Self::ForwardStream>, Status> {
         let error = self.0;
         let refuse = move |request: Result<ForwardRequest, Status>| {
-            Ok(ForwardResponse { correlation: request?.correlation, error, body: Bytes::new() })
+            Ok(ForwardResponse {
+                correlation: request?.correlation,
+                error,
+                body: Bytes::new(),
+            })
         };
         Ok(Response::new(Box::pin(requests.into_inner().map(refuse))))
     }
@@ -54,12 +58,36 @@ async fn refusing(error: i32) -> Cluster {
 async fn members_of_a_loading_shard_get_what_their_clients_expect() {
     let cluster = refusing(14).await;
     let mut client = cluster.connect().await;
-    let join = client.call(9, &JoinGroupRequest { group_id: "g".into(), ..Default::default() }).await;
+    let join = client
+        .call(
+            9,
+            &JoinGroupRequest {
+                group_id: "g".into(),
+                ..Default::default()
+            },
+        )
+        .await;
     assert_eq!(join.error_code, 14);
     // Clients give up at 14 in both.
-    let sync = client.call(5, &SyncGroupRequest { group_id: "g".into(), ..Default::default() }).await;
+    let sync = client
+        .call(
+            5,
+            &SyncGroupRequest {
+                group_id: "g".into(),
+                ..Default::default()
+            },
+        )
+        .await;
     assert_eq!(sync.error_code, 27, "join again");
-    let beat = client.call(4, &HeartbeatRequest { group_id: "g".into(), ..Default::default() }).await;
+    let beat = client
+        .call(
+            4,
+            &HeartbeatRequest {
+                group_id: "g".into(),
+                ..Default::default()
+            },
+        )
+        .await;
     assert_eq!(beat.error_code, 0, "stay");
 }
 
@@ -72,7 +100,10 @@ async fn a_list_of_groups_is_whole_or_refused() {
     let cluster = refusing(16).await;
     let mut client = cluster.connect().await;
     let listed = client.call(5, &ListGroupsRequest::default()).await;
-    assert_eq!(listed.error_code, 14, "a shard on the move, whose partition is led here: nobody else answers for it");
+    assert_eq!(
+        listed.error_code, 14,
+        "a shard on the move, whose partition is led here: nobody else answers for it"
+    );
     cluster.change(vec![led_by(0, None, 1), led_by(1, None, 1)]).await;
     assert_ne!(BROKER, COORDINATOR);
     let listed = client.call(5, &ListGroupsRequest::default()).await;

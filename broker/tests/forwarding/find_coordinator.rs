@@ -6,12 +6,20 @@ use highwater_proto::types::CONSUMER_OFFSETS_TOPIC;
 use crate::cluster::{BROKER, Cluster, led_by};
 
 fn one(key: &str, key_type: i8) -> FindCoordinatorRequest {
-    FindCoordinatorRequest { key: key.into(), key_type, ..Default::default() }
+    FindCoordinatorRequest {
+        key: key.into(),
+        key_type,
+        ..Default::default()
+    }
 }
 
 fn many(keys: &[&str], key_type: i8) -> FindCoordinatorRequest {
     let coordinator_keys = keys.iter().map(|key| (*key).into()).collect();
-    FindCoordinatorRequest { coordinator_keys, key_type, ..Default::default() }
+    FindCoordinatorRequest {
+        coordinator_keys,
+        key_type,
+        ..Default::default()
+    }
 }
 
 #[tokio::test]
@@ -20,7 +28,11 @@ async fn a_missing_topic_is_created_once_and_answered_15_until_it_is_there() {
     let mut client = cluster.connect().await;
     for version in 0..4 {
         let answer = client.call(version, &one("g", 0)).await;
-        assert_eq!((answer.error_code, answer.node_id, answer.port, &*answer.host), (15, -1, -1, ""), "v{version}");
+        assert_eq!(
+            (answer.error_code, answer.node_id, answer.port, &*answer.host),
+            (15, -1, -1, ""),
+            "v{version}"
+        );
         assert!(version == 0 || !answer.error_message.unwrap_or_default().is_empty());
     }
     let mut asked = 0;
@@ -35,15 +47,27 @@ async fn a_missing_topic_is_created_once_and_answered_15_until_it_is_there() {
         tokio::task::yield_now().await;
     };
     for (found, key) in found.iter().zip(["g", "orders"]) {
-        assert_eq!((&*found.key, found.node_id, &*found.host, found.port), (key, 0, "test.host", 9092));
+        assert_eq!(
+            (&*found.key, found.node_id, &*found.host, found.port),
+            (key, 0, "test.host", 9092)
+        );
     }
     assert!(asked > 0, "the image is on its way for a while");
 
     let created = cluster.controller.created.lock().clone();
     assert_eq!(created.len(), 1, "asked once, however often clients ask");
     let topic = &created[0].topics[0];
-    assert_eq!((&*topic.name, topic.partitions, topic.replication_factor), (CONSUMER_OFFSETS_TOPIC, 4, 1));
-    let config = |name: &str| topic.configs.iter().find(|it| it.name == name).and_then(|it| it.value.as_deref());
+    assert_eq!(
+        (&*topic.name, topic.partitions, topic.replication_factor),
+        (CONSUMER_OFFSETS_TOPIC, 4, 1)
+    );
+    let config = |name: &str| {
+        topic
+            .configs
+            .iter()
+            .find(|it| it.name == name)
+            .and_then(|it| it.value.as_deref())
+    };
     assert_eq!(config("cleanup.policy"), Some("compact"));
     let old = client.call(1, &one("g", 0)).await;
     assert_eq!((old.error_code, old.node_id, old.port), (0, 0, 9092));
@@ -56,14 +80,28 @@ async fn what_is_no_group_is_refused_for_good_and_creates_nothing() {
     for key_type in [1, 2, 3] {
         for version in 1..4 {
             let answer = client.call(version, &one("t", key_type)).await;
-            assert_eq!((answer.error_code, answer.node_id), (42, -1), "type {key_type} v{version}");
+            assert_eq!(
+                (answer.error_code, answer.node_id),
+                (42, -1),
+                "type {key_type} v{version}"
+            );
             assert!(answer.error_message.unwrap_or_default().contains("not supported"));
         }
         for version in 4..=6 {
             let answer = client.call(version, &many(&["t", "u"], key_type)).await;
             for (answer, key) in answer.coordinators.iter().zip(["t", "u"]) {
-                assert_eq!((&*answer.key, answer.error_code), (key, 42), "type {key_type} v{version}");
-                assert!(answer.error_message.as_deref().unwrap_or_default().contains("not supported"));
+                assert_eq!(
+                    (&*answer.key, answer.error_code),
+                    (key, 42),
+                    "type {key_type} v{version}"
+                );
+                assert!(
+                    answer
+                        .error_message
+                        .as_deref()
+                        .unwrap_or_default()
+                        .contains("not supported")
+                );
             }
         }
     }
@@ -77,6 +115,10 @@ async fn each_key_has_its_own_answer() {
     // "test" is partition 48 of 50, "orders" 31.
     cluster.change(vec![led_by(48, None, 1)]).await;
     let answer = cluster.connect().await.call(6, &many(&["orders", "test"], 0)).await;
-    let rows: Vec<_> = answer.coordinators.iter().map(|it| (&*it.key, it.error_code, it.node_id)).collect();
+    let rows: Vec<_> = answer
+        .coordinators
+        .iter()
+        .map(|it| (&*it.key, it.error_code, it.node_id))
+        .collect();
     assert_eq!(rows, [("orders", 0, BROKER.get()), ("test", 15, -1)]);
 }

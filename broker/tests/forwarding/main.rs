@@ -1,6 +1,11 @@
 //! What brokers and coordinators ask of each other: group requests without a coordinator, FindCoordinator, and the shards'
 //! logs over the real gRPC service.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
 
 mod answers;
 mod cluster;

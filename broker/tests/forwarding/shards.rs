@@ -36,10 +36,20 @@ struct Owner {
 impl Owner {
     async fn open(cluster: &Cluster, epoch: i32, revision: i64) -> (Self, OpenShardResponse) {
         let mut broker = cluster.shards();
-        let request =
-            OpenShardRequest { shard: Some(shard(0).into()), coordinator_epoch: epoch, image_revision: revision };
+        let request = OpenShardRequest {
+            shard: Some(shard(0).into()),
+            coordinator_epoch: epoch,
+            image_revision: revision,
+        };
         let opened = broker.open_shard(request).await.unwrap().into_inner();
-        (Self { broker, epoch, leader_epoch: opened.leader_epoch }, opened)
+        (
+            Self {
+                broker,
+                epoch,
+                leader_epoch: opened.leader_epoch,
+            },
+            opened,
+        )
     }
 
     async fn append(&mut self, expected_end: i64, batches: Bytes) -> AppendShardResponse {
@@ -68,14 +78,23 @@ impl Owner {
     }
 
     async fn read(&mut self, offset: i64, max_bytes: i32) -> ReadShardResponse {
-        let request =
-            ReadShardRequest { shard: Some(shard(0).into()), leader_epoch: self.leader_epoch, offset, max_bytes };
+        let request = ReadShardRequest {
+            shard: Some(shard(0).into()),
+            leader_epoch: self.leader_epoch,
+            offset,
+            max_bytes,
+        };
         self.broker.read_shard(request).await.unwrap().into_inner()
     }
 
     async fn await_high_watermark(&mut self, offset: i64, timeout_ms: i32) -> (i32, i64) {
         let leader_epoch = self.leader_epoch;
-        let request = AwaitHighWatermarkRequest { shard: Some(shard(0).into()), leader_epoch, offset, timeout_ms };
+        let request = AwaitHighWatermarkRequest {
+            shard: Some(shard(0).into()),
+            leader_epoch,
+            offset,
+            timeout_ms,
+        };
         let answer = self.broker.await_high_watermark(request).await.unwrap().into_inner();
         (answer.error, answer.high_watermark)
     }
@@ -87,7 +106,10 @@ async fn opened() -> (Cluster, Owner) {
     cluster.create_offsets(1).await;
     let revision = cluster.assign(0, 1).await;
     let (owner, opened) = Owner::open(&cluster, 1, revision.get()).await;
-    assert_eq!((opened.error, opened.log_start, opened.log_end, opened.high_watermark), (0, 0, 0, 0));
+    assert_eq!(
+        (opened.error, opened.log_start, opened.log_end, opened.high_watermark),
+        (0, 0, 0, 0)
+    );
     (cluster, owner)
 }
 
@@ -117,7 +139,18 @@ async fn only_an_owner_that_opened_appends_and_is_confirmed() {
     assert_eq!(unopened.append(0, batch(&["a"])).await.error, NOT_COORDINATOR);
     assert_eq!(unopened.confirm().await, NOT_COORDINATOR);
     assert_eq!(owner.append(0, batch(&["a"])).await.error, NOT_COORDINATOR);
-    assert_eq!(cluster.broker.partitions().get(OFFSETS, PartitionIndex(0)).unwrap().ends().unwrap().log_end.get(), 0);
+    assert_eq!(
+        cluster
+            .broker
+            .partitions()
+            .get(OFFSETS, PartitionIndex(0))
+            .unwrap()
+            .ends()
+            .unwrap()
+            .log_end
+            .get(),
+        0
+    );
 }
 
 #[tokio::test]
@@ -140,9 +173,16 @@ async fn appends_name_the_end_and_the_leader_epoch() {
     assert_eq!((first.error, first.base_offset, first.end_offset), (0, 0, 2));
     assert_eq!(first.high_watermark, 2, "answered when it is committed");
     for wrong in [0, 1, 3] {
-        assert_eq!(owner.append(wrong, batch(&["x"])).await.error, WRONG_END, "expected end {wrong}");
+        assert_eq!(
+            owner.append(wrong, batch(&["x"])).await.error,
+            WRONG_END,
+            "expected end {wrong}"
+        );
     }
-    let mut other = Owner { leader_epoch: 1, ..owner.clone() };
+    let mut other = Owner {
+        leader_epoch: 1,
+        ..owner.clone()
+    };
     assert_eq!(other.append(2, batch(&["x"])).await.error, UNKNOWN_LEADER_EPOCH);
     assert_eq!(other.confirm().await, UNKNOWN_LEADER_EPOCH);
 
@@ -152,7 +192,11 @@ async fn appends_name_the_end_and_the_leader_epoch() {
     assert_eq!(owner.read(0, 1024).await.error, FENCED_LEADER_EPOCH);
     let revision = cluster.broker.image().revision.get();
     let (mut owner, reopened) = Owner::open(&cluster, 1, revision).await;
-    assert_eq!((reopened.error, reopened.leader_epoch, reopened.log_end), (0, 5, 2), "nothing of it was appended");
+    assert_eq!(
+        (reopened.error, reopened.leader_epoch, reopened.log_end),
+        (0, 5, 2),
+        "nothing of it was appended"
+    );
     assert_eq!(owner.append(2, batch(&["c"])).await.error, 0);
 
     cluster.change(vec![led_by(0, None, 6)]).await;
@@ -191,7 +235,10 @@ async fn an_append_is_answered_only_when_it_is_flushed() {
     for number in 0..20 {
         assert_eq!(owner.append(number, batch(&["a"])).await.error, 0);
         let flushed = partition.inspect(|replica| replica.log().flushed);
-        assert!(flushed.get() > number, "acknowledged up to {number}, flushed up to {flushed}");
+        assert!(
+            flushed.get() > number,
+            "acknowledged up to {number}, flushed up to {flushed}"
+        );
     }
 }
 
@@ -207,7 +254,9 @@ async fn what_is_not_committed_in_time_is_of_unknown_fate() {
         leader_epoch: LeaderEpoch(1),
         ..Partition::default()
     };
-    cluster.change(vec![Change::PutPartition(OFFSETS, PartitionIndex(0), partition)]).await;
+    cluster
+        .change(vec![Change::PutPartition(OFFSETS, PartitionIndex(0), partition)])
+        .await;
     let revision = cluster.assign(0, 1).await;
     let (mut owner, _) = Owner::open(&cluster, 1, revision.get()).await;
     assert_eq!(owner.append_within(0, batch(&["a"]), 50).await.error, TIMED_OUT);
@@ -224,7 +273,10 @@ async fn what_is_not_committed_in_time_is_of_unknown_fate() {
     tokio::time::sleep(Duration::from_millis(20)).await;
     assert!(!waiting.is_finished());
     cluster.change(vec![led_by(0, Some(BROKER), 2)]).await;
-    let outcome = tokio::time::timeout(Duration::from_secs(10), waiting).await.expect("it ends").unwrap();
+    let outcome = tokio::time::timeout(Duration::from_secs(10), waiting)
+        .await
+        .expect("it ends")
+        .unwrap();
     assert!(outcome == (0, 1) || outcome.0 == NOT_LEADER, "{outcome:?}");
     assert_eq!(again.await_high_watermark(1, 1_000).await.0, FENCED_LEADER_EPOCH);
 }
@@ -241,14 +293,21 @@ async fn the_log_is_read_in_pages() {
         let page = owner.read(offset, 2_500).await;
         assert_eq!((page.error, page.log_end, page.high_watermark), (0, 20, 20));
         let batches: Vec<_> = Batches::new(page.batches.clone()).map(Result::unwrap).collect();
-        assert!((1..=2).contains(&batches.len()), "{} batches in 2,500 bytes", batches.len());
+        assert!(
+            (1..=2).contains(&batches.len()),
+            "{} batches in 2,500 bytes",
+            batches.len()
+        );
         assert_eq!(batches[0].header.base_offset.get(), offset);
         records += batches.iter().map(|batch| batch.header.record_count).sum::<i32>();
         assert!(page.next_offset > offset);
         (offset, pages) = (page.next_offset, pages + 1);
     }
     assert_eq!((offset, pages, records), (20, 5, 20));
-    assert!(!owner.read(4, 0).await.batches.is_empty(), "a batch comes, however little is asked for");
+    assert!(
+        !owner.read(4, 0).await.batches.is_empty(),
+        "a batch comes, however little is asked for"
+    );
     let end = owner.read(20, 2_500).await;
     assert_eq!((end.error, end.next_offset, end.batches.len()), (0, 20, 0));
     assert_eq!(owner.read(21, 2_500).await.error, 1, "out of range");
@@ -263,15 +322,40 @@ async fn the_ends_of_partitions_come_with_the_age_of_a_record() {
         partition,
         timestamp_at_offset,
     };
-    let queries = vec![query(0, None), query(0, Some(0)), query(0, Some(-5)), query(0, Some(2)), query(9, None)];
-    let ends = cluster.shards().partition_ends(PartitionEndsRequest { queries }).await.unwrap().into_inner().ends;
-    let rows: Vec<_> = ends.iter().map(|end| (end.error, end.log_start, end.high_watermark, end.timestamp_ms)).collect();
+    let queries = vec![
+        query(0, None),
+        query(0, Some(0)),
+        query(0, Some(-5)),
+        query(0, Some(2)),
+        query(9, None),
+    ];
+    let ends = cluster
+        .shards()
+        .partition_ends(PartitionEndsRequest { queries })
+        .await
+        .unwrap()
+        .into_inner()
+        .ends;
+    let rows: Vec<_> = ends
+        .iter()
+        .map(|end| (end.error, end.log_start, end.high_watermark, end.timestamp_ms))
+        .collect();
     let known = Some(1_000_000);
     assert_eq!(
         rows,
-        [(0, 0, 2, None), (0, 0, 2, known), (0, 0, 2, known), (0, 0, 2, None), (NOT_LEADER, 0, 0, None)]
+        [
+            (0, 0, 2, None),
+            (0, 0, 2, known),
+            (0, 0, 2, known),
+            (0, 0, 2, None),
+            (NOT_LEADER, 0, 0, None)
+        ]
     );
     let queries = vec![query(0, None); 10_001];
-    let status = cluster.shards().partition_ends(PartitionEndsRequest { queries }).await.unwrap_err();
+    let status = cluster
+        .shards()
+        .partition_ends(PartitionEndsRequest { queries })
+        .await
+        .unwrap_err();
     assert_eq!(status.code(), Code::InvalidArgument);
 }

@@ -42,13 +42,19 @@ impl CallCounts {
     /// How often a method (`highwater.v1.Broker`, `OpenShard`) was answered.
     #[must_use]
     pub fn get(&self, service: &str, method: &str) -> u64 {
-        let labels = Labels { service: service.to_owned(), method: method.to_owned() };
+        let labels = Labels {
+            service: service.to_owned(),
+            method: method.to_owned(),
+        };
         self.calls.get(&labels).map_or(0, |count| count.get())
     }
 
     fn answered(&self, path: &str) {
         if let Some((service, method)) = path.trim_start_matches('/').split_once('/') {
-            let labels = Labels { service: service.to_owned(), method: method.to_owned() };
+            let labels = Labels {
+                service: service.to_owned(),
+                method: method.to_owned(),
+            };
             self.calls.get_or_create(&labels).inc();
         }
     }
@@ -103,7 +109,10 @@ where
         Box::pin(async move {
             let response = answer.await?;
             // A name that nobody serves is the caller's invention: it must not become a label.
-            let served = response.headers().get("grpc-status").is_none_or(|status| status != UNIMPLEMENTED);
+            let served = response
+                .headers()
+                .get("grpc-status")
+                .is_none_or(|status| status != UNIMPLEMENTED);
             if let (Some(counts), Some(path), true) = (counts, path, served) {
                 counts.answered(&path);
             }

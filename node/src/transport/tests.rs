@@ -203,10 +203,16 @@ async fn calls_are_counted_by_method_and_unknown_names_are_not() {
     }
     // Nobody serves that here.
     let mut other = grpc::broker_client::BrokerClient::new(dialer.channel("coordinator", 9192));
-    let status = other.confirm_shard(grpc::ConfirmShardRequest::default()).await.unwrap_err();
+    let status = other
+        .confirm_shard(grpc::ConfirmShardRequest::default())
+        .await
+        .unwrap_err();
     assert_eq!(status.code(), Code::Unimplemented);
     let text = metrics.encode().unwrap();
-    let lines: Vec<_> = text.lines().filter(|line| line.starts_with("highwater_grpc_requests_total")).collect();
+    let lines: Vec<_> = text
+        .lines()
+        .filter(|line| line.starts_with("highwater_grpc_requests_total"))
+        .collect();
     assert_eq!(
         lines,
         ["highwater_grpc_requests_total{service=\"highwater.v1.Coordinator\",method=\"Forward\"} 3"]

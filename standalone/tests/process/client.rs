@@ -49,7 +49,9 @@ impl Client {
             ..RequestHeader::default()
         };
         let mut body = BytesMut::new();
-        header.encode(&mut body, R::API_KEY.request_header_version(version)).unwrap();
+        header
+            .encode(&mut body, R::API_KEY.request_header_version(version))
+            .unwrap();
         request.encode(&mut body, version).unwrap();
         let size = (body.len() as i32).to_be_bytes();
         self.stream.write_all(&[&size, &body[..]].concat()).unwrap();
@@ -73,9 +75,20 @@ impl Client {
     }
 
     pub fn create(&mut self, topic: &str) {
-        let topic =
-            CreatableTopic { name: topic.into(), num_partitions: 1, replication_factor: 1, ..Default::default() };
-        let created = self.call(4, &CreateTopicsRequest { topics: vec![topic], timeout_ms: 10_000, ..Default::default() });
+        let topic = CreatableTopic {
+            name: topic.into(),
+            num_partitions: 1,
+            replication_factor: 1,
+            ..Default::default()
+        };
+        let created = self.call(
+            4,
+            &CreateTopicsRequest {
+                topics: vec![topic],
+                timeout_ms: 10_000,
+                ..Default::default()
+            },
+        );
         assert_eq!(created.topics[0].error_code, 0);
     }
 
@@ -83,12 +96,26 @@ impl Client {
     pub fn produce(&mut self, topic: &str, values: &[&str]) {
         let mut batch = BatchBuilder::new();
         for value in values {
-            batch.append(TimestampMs(1_000_000), None, Some(value.as_bytes()), &[]).unwrap();
+            batch
+                .append(TimestampMs(1_000_000), None, Some(value.as_bytes()), &[])
+                .unwrap();
         }
         let records = Some(batch.build().unwrap().to_bytes());
-        let partition = PartitionProduceData { records, ..Default::default() };
-        let data = TopicProduceData { name: topic.into(), partition_data: vec![partition], ..Default::default() };
-        let request = ProduceRequest { acks: -1, timeout_ms: 10_000, topic_data: vec![data], ..Default::default() };
+        let partition = PartitionProduceData {
+            records,
+            ..Default::default()
+        };
+        let data = TopicProduceData {
+            name: topic.into(),
+            partition_data: vec![partition],
+            ..Default::default()
+        };
+        let request = ProduceRequest {
+            acks: -1,
+            timeout_ms: 10_000,
+            topic_data: vec![data],
+            ..Default::default()
+        };
         let answer = self.call(7, &request);
         assert_eq!(answer.responses[0].partition_responses[0].error_code, 0);
     }
@@ -110,7 +137,10 @@ impl Client {
 
     /// Asks until the group has a coordinator.
     pub fn find_coordinator(&mut self, group: &str) {
-        let request = FindCoordinatorRequest { key: group.into(), ..Default::default() };
+        let request = FindCoordinatorRequest {
+            key: group.into(),
+            ..Default::default()
+        };
         let deadline = Instant::now() + LIMIT;
         loop {
             match self.call(3, &request).error_code {
@@ -137,9 +167,16 @@ impl Client {
 
     /// Commits an offset of partition 0, as a member or (generation -1) as nobody in particular; the error code.
     pub fn commit(&mut self, group: &str, generation: i32, member: &str, topic: &str, offset: i64) -> i16 {
-        let partition =
-            OffsetCommitRequestPartition { partition_index: 0, committed_offset: offset, ..Default::default() };
-        let topic = OffsetCommitRequestTopic { name: topic.into(), partitions: vec![partition], ..Default::default() };
+        let partition = OffsetCommitRequestPartition {
+            partition_index: 0,
+            committed_offset: offset,
+            ..Default::default()
+        };
+        let topic = OffsetCommitRequestTopic {
+            name: topic.into(),
+            partitions: vec![partition],
+            ..Default::default()
+        };
         let request = OffsetCommitRequest {
             group_id: group.into(),
             generation_id_or_member_epoch: generation,
@@ -152,8 +189,16 @@ impl Client {
 
     /// Committed offset of partition 0, once the shard is loaded.
     pub fn committed(&mut self, group: &str, topic: &str) -> i64 {
-        let topic = OffsetFetchRequestTopic { name: topic.into(), partition_indexes: vec![0], ..Default::default() };
-        let request = OffsetFetchRequest { group_id: group.into(), topics: Some(vec![topic]), ..Default::default() };
+        let topic = OffsetFetchRequestTopic {
+            name: topic.into(),
+            partition_indexes: vec![0],
+            ..Default::default()
+        };
+        let request = OffsetFetchRequest {
+            group_id: group.into(),
+            topics: Some(vec![topic]),
+            ..Default::default()
+        };
         let deadline = Instant::now() + LIMIT;
         loop {
             let answer = self.call(5, &request);
@@ -169,7 +214,11 @@ impl Client {
 
 /// A join of a new member, of a version before MEMBER_ID_REQUIRED.
 pub fn join(group: &str) -> JoinGroupRequest {
-    let protocol = JoinGroupRequestProtocol { name: "range".into(), metadata: Bytes::from_static(b"m"), ..Default::default() };
+    let protocol = JoinGroupRequestProtocol {
+        name: "range".into(),
+        metadata: Bytes::from_static(b"m"),
+        ..Default::default()
+    };
     JoinGroupRequest {
         group_id: group.into(),
         session_timeout_ms: 30_000,
@@ -188,6 +237,17 @@ pub fn fetch(topic: &str, min_bytes: i32, max_wait_ms: i32) -> FetchRequest {
         partition_max_bytes: 1 << 20,
         ..Default::default()
     };
-    let topic = FetchTopic { topic: topic.into(), partitions: vec![partition], ..Default::default() };
-    FetchRequest { max_wait_ms, min_bytes, max_bytes: 1 << 20, topics: vec![topic], session_epoch: -1, ..Default::default() }
+    let topic = FetchTopic {
+        topic: topic.into(),
+        partitions: vec![partition],
+        ..Default::default()
+    };
+    FetchRequest {
+        max_wait_ms,
+        min_bytes,
+        max_bytes: 1 << 20,
+        topics: vec![topic],
+        session_epoch: -1,
+        ..Default::default()
+    }
 }

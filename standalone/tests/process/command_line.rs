@@ -11,12 +11,20 @@ fn help_teaches_where_configs_come_from() {
     let output = run(help);
     assert_eq!(output.status.code(), Some(0));
     let text = String::from_utf8(output.stdout).unwrap();
-    for part in ["--set num.partitions=3", "HIGHWATER_NUM_PARTITIONS=3", "--config server.properties", "SIGTERM"] {
+    for part in [
+        "--set num.partitions=3",
+        "HIGHWATER_NUM_PARTITIONS=3",
+        "--config server.properties",
+        "SIGTERM",
+    ] {
         assert!(text.contains(part), "{part} in\n{text}");
     }
     let (flag, variable, file) = ("1. flags", "2. the environment", "3. a properties file");
     let at = |part| text.find(part).expect(part);
-    assert!(at(flag) < at(variable) && at(variable) < at(file), "in the order of precedence");
+    assert!(
+        at(flag) < at(variable) && at(variable) < at(file),
+        "in the order of precedence"
+    );
 }
 
 #[test]
@@ -36,7 +44,10 @@ fn a_wrong_config_is_refused_with_its_key_its_value_and_what_is_allowed() {
         let text = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(2), "{text}");
         assert!(parts.iter().all(|part| text.contains(part)), "{parts:?} in {text}");
-        assert!(text.starts_with("highwater: ") && text.trim_end().lines().count() == 1, "one line: {text}");
+        assert!(
+            text.starts_with("highwater: ") && text.trim_end().lines().count() == 1,
+            "one line: {text}"
+        );
     }
     assert!(!data.exists(), "nothing was touched");
 }
@@ -50,7 +61,11 @@ fn a_second_process_on_the_same_folder_is_told_who_has_it() {
     assert_eq!(output.status.code(), Some(1), "{text}");
     let folder = dir.path().to_string_lossy().into_owned();
     assert!(text.contains("in use") && text.contains(&folder), "{text}");
-    assert!(text.contains(&first.pid().to_string()), "the process id {} in {text}", first.pid());
+    assert!(
+        text.contains(&first.pid().to_string()),
+        "the process id {} in {text}",
+        first.pid()
+    );
     first.connect().create("t");
     first.stop();
 }

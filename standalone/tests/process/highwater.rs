@@ -25,7 +25,10 @@ pub struct Highwater {
 /// The command with its data in `data` and free ports.
 pub fn command(data: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_highwater"));
-    command.arg("--data-dir").arg(data).args(["--listen", "127.0.0.1:0", "--http", "127.0.0.1:0"]);
+    command
+        .arg("--data-dir")
+        .arg(data)
+        .args(["--listen", "127.0.0.1:0", "--http", "127.0.0.1:0"]);
     command.stdin(Stdio::null());
     command
 }
@@ -49,8 +52,14 @@ impl Highwater {
         sets.iter().for_each(|set| {
             command.args(["--set", set]);
         });
-        command.stdout(Stdio::null()).stderr(File::create(log.path().join("log")).unwrap());
-        Self { child: command.spawn().unwrap(), log, ended: None }
+        command
+            .stdout(Stdio::null())
+            .stderr(File::create(log.path().join("log")).unwrap());
+        Self {
+            child: command.spawn().unwrap(),
+            log,
+            ended: None,
+        }
     }
 
     pub fn pid(&self) -> u32 {
@@ -77,7 +86,13 @@ impl Highwater {
         let log = self.log();
         let line = log.lines().find(|line| line.contains(text)).expect("such a line");
         let (_, address) = line.split_once("address=").expect("an address");
-        address.split_whitespace().next().unwrap().trim_matches('"').parse().expect("an address")
+        address
+            .split_whitespace()
+            .next()
+            .unwrap()
+            .trim_matches('"')
+            .parse()
+            .expect("an address")
     }
 
     pub fn connect(&self) -> Client {

@@ -8,10 +8,12 @@ use crate::highwater::Highwater;
 /// How often a method was called.
 fn calls(highwater: &Highwater, method: &str) -> u64 {
     let (service, method) = method.split_once('/').unwrap();
-    let series =
-        format!("highwater_grpc_requests_total{{service=\"highwater.v1.{service}\",method=\"{method}\"}} ");
+    let series = format!("highwater_grpc_requests_total{{service=\"highwater.v1.{service}\",method=\"{method}\"}} ");
     let metrics = highwater.http("/metrics");
-    metrics.lines().find_map(|line| line.strip_prefix(&series)).map_or(0, |count| count.parse().unwrap())
+    metrics
+        .lines()
+        .find_map(|line| line.strip_prefix(&series))
+        .map_or(0, |count| count.parse().unwrap())
 }
 
 #[test]
@@ -19,7 +21,11 @@ fn every_request_of_a_client_passes_the_interfaces_of_the_parts() {
     let dir = tempfile::tempdir().unwrap();
     let highwater = Highwater::start(dir.path(), &["group.initial.rebalance.delay.ms=0"]);
     let mut client = highwater.connect();
-    assert_eq!(calls(&highwater, "Controller/Session"), 2, "the broker's and the coordinator's");
+    assert_eq!(
+        calls(&highwater, "Controller/Session"),
+        2,
+        "the broker's and the coordinator's"
+    );
     assert_eq!(calls(&highwater, "Controller/WatchMetadata"), 2);
 
     assert_eq!(calls(&highwater, "Controller/CreateTopics"), 0);
@@ -40,7 +46,11 @@ fn every_request_of_a_client_passes_the_interfaces_of_the_parts() {
     assert_eq!(calls(&highwater, "Coordinator/Forward"), 0);
     let joined = client.join("g");
     assert_eq!(joined.error_code, 0);
-    assert_eq!(calls(&highwater, "Coordinator/Forward"), 1, "one stream for all requests");
+    assert_eq!(
+        calls(&highwater, "Coordinator/Forward"),
+        1,
+        "one stream for all requests"
+    );
     // 50 shards are opened, one by one; the one of this group is.
     assert!(calls(&highwater, "Broker/OpenShard") >= 1);
 
@@ -48,7 +58,10 @@ fn every_request_of_a_client_passes_the_interfaces_of_the_parts() {
     let before = calls(&highwater, "Broker/AppendShard");
     assert_eq!(client.commit("g2", -1, "", "t", 5), 0);
     let after = calls(&highwater, "Broker/AppendShard");
-    assert!(after > before, "the commit is in the log of its shard: {before}, {after}");
+    assert!(
+        after > before,
+        "the commit is in the log of its shard: {before}, {after}"
+    );
     assert_eq!(client.committed("g2", "t"), 5);
     highwater.stop();
 }
@@ -66,7 +79,12 @@ fn when_the_coordinator_restarts_with_its_process_it_reads_the_shards_through_th
 
     let highwater = Highwater::start(dir.path(), &[]);
     assert_eq!(highwater.connect().committed("g", "t"), 42);
-    for method in ["Broker/OpenShard", "Broker/AwaitHighWatermark", "Broker/ReadShard", "Coordinator/Forward"] {
+    for method in [
+        "Broker/OpenShard",
+        "Broker/AwaitHighWatermark",
+        "Broker/ReadShard",
+        "Coordinator/Forward",
+    ] {
         assert!(calls(&highwater, method) >= 1, "{method}");
     }
     highwater.stop();

@@ -29,8 +29,14 @@ fn after_sigterm_everything_is_there_without_a_scan() {
     highwater.stop();
     let highwater = Highwater::start(dir.path(), &[]);
     let log = highwater.log();
-    let recovered = log.lines().find(|line| line.contains("logs recovered")).expect("the line");
-    assert!(recovered.contains("clean=true") && recovered.contains("scanned_bytes=0"), "{recovered}");
+    let recovered = log
+        .lines()
+        .find(|line| line.contains("logs recovered"))
+        .expect("the line");
+    assert!(
+        recovered.contains("clean=true") && recovered.contains("scanned_bytes=0"),
+        "{recovered}"
+    );
     is_whole(&highwater);
     highwater.stop();
 }
@@ -43,7 +49,10 @@ fn after_kill_9_everything_acknowledged_is_there() {
     highwater.kill9();
     let highwater = Highwater::start(dir.path(), &[]);
     let log = highwater.log();
-    let recovered = log.lines().find(|line| line.contains("logs recovered")).expect("the line");
+    let recovered = log
+        .lines()
+        .find(|line| line.contains("logs recovered"))
+        .expect("the line");
     assert!(recovered.contains("clean=false"), "{recovered}");
     is_whole(&highwater);
     highwater.stop();

@@ -24,7 +24,11 @@ fn sigterm_ends_cleanly_with_clients_that_wait() {
 
     highwater.signal(Signal::TERM);
     let told = member.receive::<JoinGroupRequest>(3).map(|answer| answer.error_code);
-    assert_eq!(told, Some(16), "a parked member is told to look for its coordinator again");
+    assert_eq!(
+        told,
+        Some(16),
+        "a parked member is told to look for its coordinator again"
+    );
     let (took, status) = highwater.wait();
     assert_eq!(status.code(), Some(0), "{}", highwater.log());
     assert!(took < Duration::from_secs(5), "{took:?}\n{}", highwater.log());

@@ -162,6 +162,8 @@ fn consume_and_commit(bootstrap: &str, history: &Shared, stop: &AtomicBool) {
         .set("enable.auto.commit", "false")
         .set("auto.offset.reset", "earliest")
         .set("session.timeout.ms", "10000")
+        // Often enough that one gets through between two kills: a member that is thrown out waits for its own session.
+        .set("heartbeat.interval.ms", "200")
         .create()
         .expect("a consumer");
     consumer.subscribe(&[TOPIC]).expect("a subscription");

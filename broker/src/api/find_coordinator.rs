@@ -8,6 +8,7 @@ use std::sync::Arc;
 use highwater_proto::kafka::messages::find_coordinator::response::Coordinator;
 use highwater_proto::kafka::messages::find_coordinator::{FindCoordinatorRequest, FindCoordinatorResponse};
 use highwater_proto::kafka::{ByteStr, ErrorCode};
+use highwater_proto::metadata::MetadataImage;
 use highwater_proto::types::ShardKind;
 
 use crate::api::{Api, RequestContext};
@@ -34,15 +35,17 @@ impl Api for FindCoordinator {
         version: i16,
         request: FindCoordinatorRequest,
     ) -> FindCoordinatorResponse {
+        // One image for all keys: an answer does not mix two.
+        let image = context.broker.image();
         if version >= MANY_KEYS {
-            let find = |key| coordinator(context, request.key_type, key);
+            let find = |key| coordinator(context, &image, request.key_type, key);
             let coordinators = request.coordinator_keys.into_iter().map(find).collect();
             return FindCoordinatorResponse {
                 coordinators,
                 ..FindCoordinatorResponse::default()
             };
         }
-        let found = coordinator(context, request.key_type, request.key);
+        let found = coordinator(context, &image, request.key_type, request.key);
         FindCoordinatorResponse {
             error_code: found.error_code,
             error_message: found.error_message,
@@ -54,8 +57,8 @@ impl Api for FindCoordinator {
     }
 }
 
-fn coordinator(context: &RequestContext, key_type: i8, key: ByteStr) -> Coordinator {
-    match find(context, key_type, &key) {
+fn coordinator(context: &RequestContext, image: &MetadataImage, key_type: i8, key: ByteStr) -> Coordinator {
+    match find(context, image, key_type, &key) {
         Ok(mut found) => {
             found.key = key;
             found
@@ -71,7 +74,12 @@ fn coordinator(context: &RequestContext, key_type: i8, key: ByteStr) -> Coordina
     }
 }
 
-fn find(context: &RequestContext, key_type: i8, key: &str) -> Result<Coordinator, (ErrorCode, &'static str)> {
+fn find(
+    context: &RequestContext,
+    image: &MetadataImage,
+    key_type: i8,
+    key: &str,
+) -> Result<Coordinator, (ErrorCode, &'static str)> {
     match key_type {
         GROUP => {}
         // Never a retriable code: a client would ask for ever.
@@ -89,7 +97,6 @@ fn find(context: &RequestContext, key_type: i8, key: &str) -> Result<Coordinator
         }
     }
     let not_available = |why| (ErrorCode::CoordinatorNotAvailable, why);
-    let image = context.broker.image();
     let Some(topic) = image.topic(ShardKind::Group.topic()) else {
         internal_topics::create_in_background(Arc::clone(&context.broker), ShardKind::Group);
         return Err(not_available("the internal topic of the coordinator is being created"));

@@ -2,6 +2,7 @@
 //! what is not on them goes on.
 
 use highwater_e2e::broker::Highwater;
+use highwater_e2e::client::wait_until;
 use highwater_e2e::disk::{Disk, fill};
 use highwater_e2e::power_cut::{segment, segments};
 use highwater_e2e::raw::{Producer, batch, whole_batches};
@@ -100,6 +101,40 @@ fn a_disk_that_turns_read_only_refuses_and_loses_nothing() {
     disk.repair();
     highwater.start();
     assert_eq!(values(&highwater, "t", 0)[0], "kept");
+}
+
+#[test]
+fn a_full_disk_refuses_topics_and_takes_them_again() {
+    let disk = Disk::new(256);
+    let mut highwater = Highwater::new().data_in(&disk.path().join("data"));
+    highwater.start();
+    highwater.raw().create("before", 1, &[]).expect("create");
+    let filler = fill(&disk.path(), 256 << 10).expect("a filler");
+    let mut created = Vec::new();
+    let mut refused = 0;
+    for i in 0..400 {
+        let name = format!("t{i}");
+        let (code, _) = highwater.raw().create_code(&name, 20, 1, &[]).expect("an answer");
+        if code == 0 {
+            created.push(name);
+        } else {
+            refused = code;
+            break;
+        }
+    }
+    assert_ne!(refused, 0, "{} topics were created on a full disk", created.len());
+    assert!(highwater.exited().is_none(), "it goes on");
+    assert_eq!(highwater.raw().brokers().expect("an answer"), 1, "and serves");
+
+    std::fs::remove_file(filler).expect("the filler");
+    wait_until("it creates topics again", Duration::from_secs(20), || {
+        highwater.raw().create("after", 1, &[]).is_ok()
+    });
+    highwater.kill9();
+    highwater.start();
+    for name in created.iter().map(String::as_str).chain(["before", "after"]) {
+        assert!(highwater.raw().partitions(name).expect("an answer") > 0, "{name} is there");
+    }
 }
 
 /// Two partitions `t-0` and `t-1` with 200 acknowledged records each, of which it is written down that they were

@@ -23,6 +23,9 @@ use crate::store::{
 const FILE_NAME: &str = "metadata.redb";
 /// Pages that redb keeps in memory. The metadata of a laptop is small, and the image holds it already.
 const CACHE_BYTES: usize = 2 * 1024 * 1024;
+/// What has to be free on the disk for a commit to begin. A commit that meets a full disk leaves the file in doubt, so
+/// that only a restart can tell what is there: this is more than the largest one writes.
+const LEAST_FREE_BYTES: u64 = 8 << 20;
 /// Transactions that are kept for watchers that are behind.
 const HISTORY_EVENTS: usize = 256;
 
@@ -185,11 +188,24 @@ impl Inner {
         self.write(&mut state, &transaction.guards, transaction.operations)
     }
 
+    /// Refuses to begin what a full disk would not let end.
+    fn check_room(&self) -> Result<(), CommitError> {
+        let unavailable = |reason: String| CommitError::Unavailable(format!("{}: {reason}", self.path.display()));
+        let disk = rustix::fs::statvfs(&self.path).map_err(|error| unavailable(error.to_string()))?;
+        let free = disk.f_bavail.saturating_mul(disk.f_frsize);
+        if free < LEAST_FREE_BYTES {
+            let reason = format!("no space left on the disk: {free} bytes are free, {LEAST_FREE_BYTES} are needed");
+            return Err(unavailable(reason));
+        }
+        Ok(())
+    }
+
     /// Writes the next revision: durable first, visible then.
     fn write(&self, state: &mut State, guards: &[Guard], operations: Vec<Operation>) -> Result<Revision, CommitError> {
         if let Some(reason) = &state.broken {
             return Err(CommitError::Unavailable(reason.clone()));
         }
+        self.check_room()?;
         let revision = Revision(state.revision.get() + 1);
         let prepared = prepare_write(&self.database, revision, guards, &operations);
         let Some(write) = prepared.map_err(|error| CommitError::Unavailable(error.to_string()))? else {

@@ -82,13 +82,19 @@ where
     R: Decided,
     F: Future<Output = Result<tonic::Response<R>, tonic::Status>>,
 {
-    let answer = timeout_at(deadline, repeat(|| call(broker.controller()))).await;
-    let decided = answer.unwrap_or_else(|_| Err(timed_out("the controller did not answer")))?;
+    let mut unavailable = None;
+    let answer = timeout_at(deadline, repeat(&mut unavailable, || call(broker.controller()))).await;
+    let decided = answer.unwrap_or_else(|_| {
+        let reason = unavailable.as_deref().unwrap_or("the controller did not answer");
+        tracing::warn!(reason, "a client's request could not be carried out in time");
+        Err(timed_out(reason))
+    })?;
     broker.wait_for_image(decided.revision(), deadline).await;
     Ok(decided)
 }
 
-async fn repeat<R, F>(call: impl Fn() -> F) -> Result<R, Refused>
+/// Asks until there is an answer; keeps the reason why there was none last.
+async fn repeat<R, F>(unavailable: &mut Option<String>, call: impl Fn() -> F) -> Result<R, Refused>
 where
     F: Future<Output = Result<tonic::Response<R>, tonic::Status>>,
 {
@@ -98,6 +104,7 @@ where
             Ok(response) => return Ok(response.into_inner()),
             Err(status) if status.code() == Code::Unavailable => {
                 tracing::debug!(%status, "the controller cannot be reached");
+                *unavailable = Some(status.message().to_owned());
                 tokio::time::sleep(backoff.pause()).await;
             }
             Err(status) => return Err(refused_by_transport(&status)),

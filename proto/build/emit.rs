@@ -81,6 +81,26 @@ fn emit_struct(out: &mut String, message: &Message, it: &Struct<'_>, scope: &str
     line!(out, "impl Body for {name} {{");
     emit_read(out, message, it, scope);
     emit_write(out, it, scope);
+    emit_visit_errors(out, it);
+    line!(out, "}}");
+}
+
+/// Only for structs that have an error code, or hold structs that have one.
+fn emit_visit_errors(out: &mut String, it: &Struct<'_>) {
+    if !it.fields.iter().any(Field::has_error) {
+        return;
+    }
+    line!(out, "fn visit_errors(&self, visit: &mut dyn FnMut(i16)) {{");
+    for field in it.fields.iter().filter(|field| field.has_error()) {
+        let x = format!("self.{}", field.ident());
+        let flatten = if field.nullable.is_empty() { "" } else { ".flatten()" };
+        match &field.ty {
+            Type::Array(_) => line!(out, "{x}.iter(){flatten}.for_each(|x| x.visit_errors(visit));"),
+            Type::Struct(_) if field.nullable.is_empty() => line!(out, "{x}.visit_errors(visit);"),
+            Type::Struct(_) => line!(out, "{x}.iter().for_each(|x| x.visit_errors(visit));"),
+            _ => line!(out, "visit({x});"),
+        }
+    }
     line!(out, "}}");
 }
 

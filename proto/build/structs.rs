@@ -82,6 +82,11 @@ impl Field {
         }
     }
 
+    /// Whether this is an error code, or holds structs that have one.
+    pub fn has_error(&self) -> bool {
+        matches!(self.name.as_str(), "error_code" | "partition_error_code") || self.children.iter().any(Self::has_error)
+    }
+
     /// The default as a Rust expression. `scope` leads to the module of the nested structs.
     pub fn default_expr(&self, scope: &str) -> String {
         let plain = match (&self.ty, self.default.as_deref()) {

@@ -37,7 +37,13 @@ impl RawApi for DeleteGroups {
                 results,
                 ..DeleteGroupsResponse::default()
             };
-            answer(ApiKey::DeleteGroups, version, request.correlation_id, &response)
+            answer(
+                &request.context,
+                ApiKey::DeleteGroups,
+                version,
+                request.correlation_id,
+                &response,
+            )
         })))
     }
 }

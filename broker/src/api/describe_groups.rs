@@ -38,7 +38,13 @@ impl RawApi for DescribeGroups {
                 groups,
                 ..DescribeGroupsResponse::default()
             };
-            answer(ApiKey::DescribeGroups, version, request.correlation_id, &response)
+            answer(
+                &request.context,
+                ApiKey::DescribeGroups,
+                version,
+                request.correlation_id,
+                &response,
+            )
         })))
     }
 }

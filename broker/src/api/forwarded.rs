@@ -7,7 +7,7 @@ use bytes::Bytes;
 use highwater_proto::kafka::{ApiKey, ByteStr, DecodeError, ErrorCode, Message, Reader, Request};
 use highwater_proto::types::{ShardId, ShardKind};
 
-use crate::api::{RawRequest, RequestContext, answer};
+use crate::api::{RawRequest, RequestContext, answer, count_errors};
 use crate::forward::{ForwardedRequest, shard_of};
 use crate::reply::{Answer, Pending, ReplyWriter};
 
@@ -19,6 +19,8 @@ pub(super) trait GroupRequest {
     /// The answer of this API to an error of the whole request.
     fn failed(version: i16, request: Self::Request, error: ErrorCode) -> <Self::Request as Request>::Response;
 }
+
+type ResponseOf<A> = <<A as GroupRequest>::Request as Request>::Response;
 
 /// Forwards a request to the shard of the group that it names first.
 pub(super) fn dispatch_by_group<A: GroupRequest>(request: RawRequest) -> Option<Pending> {
@@ -36,7 +38,13 @@ pub(super) fn dispatch_by_group<A: GroupRequest>(request: RawRequest) -> Option<
             Err(error) => Err(error),
         };
         match outcome {
-            Ok(body) => raw_answer(api, request.version, request.correlation_id, &body),
+            Ok(body) => {
+                // A coordinator's reply goes out as it came; it is looked into only to count the errors in it.
+                if let Ok(response) = decode_reply::<ResponseOf<A>>(body.clone(), request.version) {
+                    count_errors(&request.context, api, &response);
+                }
+                raw_answer(api, request.version, request.correlation_id, &body)
+            }
             Err(error) => failed_answer::<A>(request, error),
         }
     })))
@@ -197,7 +205,8 @@ fn failed_answer<A: GroupRequest>(mut request: RawRequest, error: ErrorCode) -> 
     match A::Request::decode(&mut request.body, request.version) {
         Ok(decoded) => {
             let response = A::failed(request.version, decoded, error);
-            answer(A::Request::API_KEY, request.version, request.correlation_id, &response)
+            let (api, context) = (A::Request::API_KEY, &request.context);
+            answer(context, api, request.version, request.correlation_id, &response)
         }
         Err(_) => Answer::Close,
     }

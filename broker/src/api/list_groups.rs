@@ -54,7 +54,13 @@ impl RawApi for ListGroups {
             if response.error_code != ErrorCode::None.code() {
                 response.groups.clear();
             }
-            answer(ApiKey::ListGroups, version, request.correlation_id, &response)
+            answer(
+                &request.context,
+                ApiKey::ListGroups,
+                version,
+                request.correlation_id,
+                &response,
+            )
         })))
     }
 }

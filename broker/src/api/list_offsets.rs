@@ -4,12 +4,12 @@ use std::collections::HashSet;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
+use highwater_proto::kafka::ErrorCode;
 use highwater_proto::kafka::messages::list_offsets::request::ListOffsetsPartition;
 use highwater_proto::kafka::messages::list_offsets::response::{
     ListOffsetsPartitionResponse, ListOffsetsTopicResponse,
 };
 use highwater_proto::kafka::messages::list_offsets::{ListOffsetsRequest, ListOffsetsResponse};
-use highwater_proto::kafka::{ApiKey, ErrorCode};
 use highwater_proto::types::{LeaderEpoch, TimestampMs};
 
 use super::{Api, RequestContext};
@@ -69,11 +69,7 @@ impl Api for ListOffsets {
                         },
                     }
                 };
-                let answer = response(&wanted, version, found);
-                broker
-                    .metrics()
-                    .error(ApiKey::ListOffsets, ErrorCode::from_code(answer.error_code));
-                partitions.push(answer);
+                partitions.push(response(&wanted, version, found));
             }
             topics.push(ListOffsetsTopicResponse {
                 name: topic.name,

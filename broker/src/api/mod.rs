@@ -46,7 +46,7 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use highwater_proto::kafka::{ApiKey, ByteStr, Message, Request, RequestHeader, RequestPrefix};
+use highwater_proto::kafka::{ApiKey, ByteStr, ErrorCode, Message, Request, RequestHeader, RequestPrefix};
 
 use crate::broker::Broker;
 use crate::client::Client;
@@ -252,12 +252,19 @@ fn dispatch_decoded<A: Api>(request: RawRequest) -> Option<Pending> {
     };
     Some(Pending::Later(Box::pin(async move {
         let response = A::handle(&context, version, decoded).await;
-        answer(api, served.unwrap_or(0), correlation_id, &response)
+        answer(&context, api, served.unwrap_or(0), correlation_id, &response)
     })))
 }
 
-/// Encodes a response as the answer to a request.
-pub fn answer<R: Message>(api: ApiKey, version: i16, correlation_id: i32, response: &R) -> Answer {
+/// Encodes a response as the answer to a request, and counts the errors in it.
+fn answer<R: Message>(
+    context: &RequestContext,
+    api: ApiKey,
+    version: i16,
+    correlation_id: i32,
+    response: &R,
+) -> Answer {
+    count_errors(context, api, response);
     match Reply::encode(api, version, correlation_id, response) {
         Ok(reply) => Answer::Reply(reply),
         Err(error) => {
@@ -265,4 +272,10 @@ pub fn answer<R: Message>(api: ApiKey, version: i16, correlation_id: i32, respon
             Answer::Close
         }
     }
+}
+
+/// Counts the errors of a response: of the whole, of topics, of partitions.
+fn count_errors<R: Message>(context: &RequestContext, api: ApiKey, response: &R) {
+    let metrics = context.broker.metrics();
+    response.visit_errors(&mut |code| metrics.error(api, ErrorCode::from_code(code)));
 }

@@ -49,7 +49,13 @@ impl RawApi for OffsetFetch {
                 groups,
                 ..OffsetFetchResponse::default()
             };
-            answer(ApiKey::OffsetFetch, version, request.correlation_id, &response)
+            answer(
+                &request.context,
+                ApiKey::OffsetFetch,
+                version,
+                request.correlation_id,
+                &response,
+            )
         })))
     }
 }

@@ -2,12 +2,12 @@
 
 use std::ops::RangeInclusive;
 
+use highwater_proto::kafka::ErrorCode;
 use highwater_proto::kafka::messages::offset_for_leader_epoch::request::OffsetForLeaderPartition;
 use highwater_proto::kafka::messages::offset_for_leader_epoch::response::{EpochEndOffset, OffsetForLeaderTopicResult};
 use highwater_proto::kafka::messages::offset_for_leader_epoch::{
     OffsetForLeaderEpochRequest, OffsetForLeaderEpochResponse,
 };
-use highwater_proto::kafka::{ApiKey, ErrorCode};
 use highwater_proto::metadata::Topic;
 use highwater_proto::types::LeaderEpoch;
 
@@ -34,9 +34,6 @@ impl Api for OffsetForLeaderEpoch {
                     Some(topic) => look_up(context, topic, partition),
                     None => Err(ErrorCode::UnknownTopicOrPartition),
                 };
-                if let Err(error) = found {
-                    context.broker.metrics().error(ApiKey::OffsetForLeaderEpoch, error);
-                }
                 response(partition.partition, found)
             });
             OffsetForLeaderTopicResult {

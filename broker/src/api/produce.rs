@@ -324,7 +324,6 @@ impl Call {
         for entry in &self.partitions {
             let (name, topic_id) = &self.topics[entry.topic];
             if entry.result.error != ErrorCode::None {
-                self.context.broker.metrics().error(ApiKey::Produce, entry.result.error);
                 self.count_failure(&image, name, *topic_id);
             }
             let mut partition = entry.response(self.version);
@@ -343,7 +342,13 @@ impl Call {
                 }),
             }
         }
-        answer(ApiKey::Produce, self.version, self.correlation_id, &response)
+        answer(
+            &self.context,
+            ApiKey::Produce,
+            self.version,
+            self.correlation_id,
+            &response,
+        )
     }
 
     fn count_failure(&self, image: &MetadataImage, name: &str, topic_id: Uuid) {

@@ -42,6 +42,52 @@ async fn every_version_lists_what_is_served() {
     }
 }
 
+/// What Apache Kafka 4.1 serves of the APIs of this version: key, lowest, highest.
+const KAFKA_4_1: [(i16, i16, i16); 29] = [
+    (0, 0, 13),
+    (1, 4, 18),
+    (2, 1, 10),
+    (3, 0, 13),
+    (8, 2, 9),
+    (9, 1, 9),
+    (10, 0, 6),
+    (11, 0, 9),
+    (12, 0, 4),
+    (13, 0, 5),
+    (14, 0, 5),
+    (15, 0, 6),
+    (16, 0, 5),
+    (18, 0, 4),
+    (19, 2, 7),
+    (20, 1, 6),
+    (21, 0, 2),
+    (22, 0, 5),
+    (23, 2, 4),
+    (32, 1, 4),
+    (33, 0, 2),
+    (35, 1, 4),
+    (37, 0, 3),
+    (42, 0, 2),
+    (44, 0, 1),
+    (47, 0, 0),
+    (60, 0, 2),
+    (74, 0, 1),
+    (75, 0, 0),
+];
+
+#[tokio::test]
+async fn the_ranges_are_those_of_kafka_and_transactions_are_not_advertised() {
+    let broker = TestBroker::start().await;
+    let response = broker.connect().await.call(3, &request()).await;
+    let mut served: Vec<_> = response
+        .api_keys
+        .iter()
+        .map(|api| (api.api_key, api.min_version, api.max_version))
+        .collect();
+    served.sort_unstable();
+    assert_eq!(served, KAFKA_4_1);
+}
+
 #[tokio::test]
 async fn an_unknown_version_is_answered_in_version_0_and_the_connection_lives_on() {
     let broker = TestBroker::start().await;

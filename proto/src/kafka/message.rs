@@ -20,6 +20,9 @@ pub trait Body: Sized {
     /// # Errors
     /// When a field does not fit the version or the wire.
     fn write(&self, w: &mut Writer<'_>) -> Result<(), EncodeError>;
+
+    /// Calls `visit` with every error code in here, 0 included: of the whole, of topics, of partitions.
+    fn visit_errors(&self, _visit: &mut dyn FnMut(i16)) {}
 }
 
 /// A message with versions: a request, a response, a header, or data inside of records.

@@ -138,7 +138,10 @@ impl Call {
         let session = broker
             .fetch_sessions()
             .begin(session_request(request, version, follower), broker.clock().now());
-        let session = session.map_err(|error| encode(version, correlation_id, error, 0, &[], &[]))?;
+        let session = session.map_err(|error| {
+            broker.metrics().error(ApiKey::Fetch, error);
+            encode(version, correlation_id, error, 0, &[], &[])
+        })?;
         Ok(Self {
             context,
             version,
@@ -333,7 +336,10 @@ impl Call {
             .finish(&self.session, &sent, &mut listed, broker.clock().now(), new_id);
         let session_id = match outcome {
             Ok(id) => id,
-            Err((error, id)) => return encode(self.version, self.correlation_id, error, id, &[], &[]),
+            Err((error, id)) => {
+                broker.metrics().error(ApiKey::Fetch, error);
+                return encode(self.version, self.correlation_id, error, id, &[], &[]);
+            }
         };
         let mut answers: Vec<PartitionAnswer> = answers
             .into_iter()

@@ -60,6 +60,7 @@ impl EncodeMetric for Family<'_> {
 fn encode_value(encoder: &mut MetricEncoder<'_>, kind: MetricType, value: f64) -> fmt::Result {
     match kind {
         MetricType::Counter => encoder.encode_counter::<Labels, f64, f64>(&value, None),
+        // Counters whose names Kafka's dashboards know without `_total`, which the format adds to those it calls so.
         _ => encoder.encode_gauge(&value),
     }
 }
@@ -201,12 +202,14 @@ fn encode_errors(metrics: &Metrics, encoder: &mut DescriptorEncoder<'_>) -> fmt:
 }
 
 fn encode_total_times(metrics: &Metrics, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
-    let mut samples = Vec::new();
+    let (mut samples, mut counts) = (Vec::new(), Vec::new());
     for served in SERVED {
         let Some(api) = metrics.api(served.key).filter(|api| api.total_time.count() > 0) else {
             continue;
         };
-        samples.extend(quantiles(&api.total_time, &[("request", format!("{:?}", served.key))]));
+        let labels = [("request", format!("{:?}", served.key))];
+        samples.extend(quantiles(&api.total_time, &labels));
+        counts.push(sample(labels, api.total_time.count() as f64));
     }
     let help = "Milliseconds from a request's arrival to its answer, over the last minute";
     family(
@@ -215,7 +218,9 @@ fn encode_total_times(metrics: &Metrics, encoder: &mut DescriptorEncoder<'_>) ->
         help,
         MetricType::Gauge,
         &samples,
-    )
+    )?;
+    let name = "kafka_network_requestmetrics_totaltimems_count";
+    family(encoder, name, "Requests that were timed", MetricType::Unknown, &counts)
 }
 
 fn quantiles(latency: &Histogram, labels: &[(&'static str, String)]) -> Vec<Sample> {
@@ -270,7 +275,7 @@ fn encode_topics(broker: &Broker, encoder: &mut DescriptorEncoder<'_>) -> fmt::R
 
 fn encode_replicas(broker: &Broker, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
     let (mut partitions, mut leaders, mut under_replicated, mut under_min_isr, mut offline) = (0, 0, 0, 0, 0);
-    let mut by_partition: [(&str, &str, Vec<Sample>); 3] = [
+    let mut by_partition: [(&str, &str, Vec<Sample>); 4] = [
         ("underreplicated", "1 if the ISR lacks replicas", Vec::new()),
         ("underminisr", "1 if the ISR is below min.insync.replicas", Vec::new()),
         (
@@ -278,15 +283,17 @@ fn encode_replicas(broker: &Broker, encoder: &mut DescriptorEncoder<'_>) -> fmt:
             "1 if the ISR is at min.insync.replicas and lacks replicas",
             Vec::new(),
         ),
+        ("replicascount", "Replicas of a partition led from here", Vec::new()),
     ];
     for partition in broker.partitions().all() {
         partitions += 1;
         let states = partition.inspect(|replica| {
             replica.is_leader().then(|| {
                 [
-                    replica.is_under_replicated(),
-                    replica.is_under_min_isr(),
-                    replica.is_at_min_isr(),
+                    u32::from(replica.is_under_replicated()),
+                    u32::from(replica.is_under_min_isr()),
+                    u32::from(replica.is_at_min_isr()),
+                    u32::try_from(replica.replica_count()).unwrap_or(u32::MAX),
                 ]
             })
         });
@@ -294,7 +301,7 @@ fn encode_replicas(broker: &Broker, encoder: &mut DescriptorEncoder<'_>) -> fmt:
             let topic = partition.topic().name().to_string();
             samples.push(sample(
                 [("topic", topic), ("partition", partition.index().to_string())],
-                f64::from(u8::from(state)),
+                f64::from(state),
             ));
         }
         offline += u32::from(partition.log_start().is_none());
@@ -381,7 +388,15 @@ fn encode_logs(broker: &Broker, encoder: &mut DescriptorEncoder<'_>) -> fmt::Res
     )?;
     let counts = [sample([], flushes.count() as f64)];
     let name = "kafka_log_logflushstats_logflushrateandtimems_count";
-    family(encoder, name, "Flushes", MetricType::Counter, &counts)?;
+    family(encoder, name, "Flushes", MetricType::Unknown, &counts)?;
+    let failed = u8::from(broker.partitions().log_dir().check().is_err());
+    family(
+        encoder,
+        "kafka_log_logmanager_offlinelogdirectorycount",
+        "Data directories whose disk failed",
+        gauge,
+        &[sample([], f64::from(failed))],
+    )?;
     let flusher = broker.partitions().flusher();
     let oldest = [sample([], flusher.oldest_unfinished().as_secs_f64())];
     family(

@@ -376,6 +376,12 @@ impl<A> Replica<A> {
         }
     }
 
+    /// Replicas that the partition is assigned to.
+    #[must_use]
+    pub fn replica_count(&self) -> usize {
+        self.replica_count
+    }
+
     /// True when this leader's ISR lacks replicas.
     #[must_use]
     pub fn is_under_replicated(&self) -> bool {

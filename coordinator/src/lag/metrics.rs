@@ -32,9 +32,9 @@ fn family<'a>(
     mut write: impl FnMut(&mut dyn FnMut(&Labels<'_>, f64) -> fmt::Result) -> fmt::Result + 'a,
 ) -> fmt::Result {
     let mut metrics = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
-    write(&mut |labels, value| {
-        let encoder = metrics.encode_family(&labels)?;
-        ConstGauge::new(value).encode(encoder)
+    write(&mut |labels, value| match labels {
+        [] => metrics.encode_gauge(&value),
+        labels => ConstGauge::new(value).encode(metrics.encode_family(&labels)?),
     })
 }
 
@@ -43,7 +43,8 @@ impl Collector for LagMetrics {
         let report = Arc::clone(&self.0.lock());
         groups(&mut encoder, &report)?;
         sums(&mut encoder, &report)?;
-        topics(&mut encoder, &report)
+        topics(&mut encoder, &report)?;
+        brokers(&mut encoder, &report)
     }
 }
 
@@ -171,6 +172,24 @@ fn topics(encoder: &mut DescriptorEncoder<'_>, report: &Report) -> fmt::Result {
     Ok(())
 }
 
+fn brokers(encoder: &mut DescriptorEncoder<'_>, report: &Report) -> fmt::Result {
+    let Some(brokers) = &report.brokers else { return Ok(()) };
+    family(encoder, "kafka_brokers", "Number of live brokers", |write| {
+        write(&[], brokers.len() as f64)
+    })?;
+    family(
+        encoder,
+        "kafka_broker_info",
+        "Id and address of a live broker",
+        |write| {
+            brokers.iter().try_for_each(|(id, address)| {
+                let id = id.to_string();
+                write(&[("id", &id), ("address", address)], 1.0)
+            })
+        },
+    )
+}
+
 /// A figure of a partition; none while it is unknown.
 type Figure = fn(&TopicEnds) -> Option<i64>;
 
@@ -212,6 +231,7 @@ mod tests {
                 },
             }],
             partition_counts: [("t".into(), 3)].into(),
+            brokers: Some(vec![(NodeId(2), "localhost:9092".to_owned())]),
         });
         let text = metrics.encode().unwrap();
         for line in [
@@ -222,6 +242,8 @@ mod tests {
             r#"kafka_consumergroup_lag_sum{consumergroup="g",topic="t"} 12"#,
             r#"kafka_consumergroup_current_offset_sum{consumergroup="g",topic="t"} 30"#,
             r#"kafka_topic_partitions{topic="t"} 3"#,
+            "kafka_brokers 1",
+            r#"kafka_broker_info{id="2",address="localhost:9092"} 1"#,
             r#"kafka_topic_partition_current_offset{topic="t",partition="0"} 15"#,
             r#"kafka_topic_partition_oldest_offset{topic="t",partition="0"} 2"#,
             r#"kafka_topic_partition_leader{topic="t",partition="0"} 2"#,

@@ -52,7 +52,12 @@ pub(crate) async fn round(runtime: &Runtime) -> report::Report {
         queries.truncate(MAX_QUERIES);
     }
     let ends = ends::fetch(&runtime.brokers, &image, &queries).await;
-    report::compute(&shards, &image, &queries, &ends, runtime.clock.now_ms())
+    let mut report = report::compute(&shards, &image, &queries, &ends, runtime.clock.now_ms());
+    let first = image.live_coordinators().next().map(|node| node.id);
+    if first == Some(runtime.config.node_id) {
+        report.brokers = Some(report::brokers(&image));
+    }
+    report
 }
 
 /// The partitions of the topics that this coordinator reports on.

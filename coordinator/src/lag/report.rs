@@ -3,10 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use highwater_proto::metadata::{MetadataImage, Partition};
+use highwater_proto::metadata::{MetadataImage, Node, Partition};
 use highwater_proto::types::{NodeId, PartitionIndex, TimestampMs, TopicId};
 
-use crate::runtime::ShardOffsets;
+use crate::runtime::{GRPC_LISTENER, ShardOffsets};
 
 /// A partition whose end is asked for; with a committed offset, also how old the record there is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -80,6 +80,18 @@ pub(crate) struct Report {
     pub(crate) topics: Vec<TopicEnds>,
     /// Partitions of the topics in `topics`.
     pub(crate) partition_counts: BTreeMap<Arc<str>, usize>,
+    /// The live brokers with their addresses; one coordinator of the cluster tells.
+    pub(crate) brokers: Option<Vec<(NodeId, String)>>,
+}
+
+/// The live brokers with the address of their first listener for clients.
+pub(crate) fn brokers(image: &MetadataImage) -> Vec<(NodeId, String)> {
+    let address = |node: &Node| {
+        let mut listeners = node.registration.endpoints.iter();
+        let client = listeners.find(|endpoint| endpoint.name != GRPC_LISTENER);
+        client.map_or_else(String::new, |endpoint| format!("{}:{}", endpoint.host, endpoint.port))
+    };
+    image.live_brokers().map(|node| (node.id, address(node))).collect()
 }
 
 /// What to ask for the offsets of the groups. Those of topics that are gone have no lag.

@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use tonic::transport::Channel;
 
 /// The listener that our processes speak gRPC on.
-const GRPC_LISTENER: &str = "GRPC";
+pub(crate) const GRPC_LISTENER: &str = "GRPC";
 
 /// One channel per broker and incarnation.
 pub(crate) struct Brokers {

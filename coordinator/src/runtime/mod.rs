@@ -21,7 +21,7 @@ use crate::config::CoordinatorConfig;
 use crate::group::{Now, Request};
 use crate::shard::{Outcome, ShardState};
 
-pub(crate) use self::brokers::Brokers;
+pub(crate) use self::brokers::{Brokers, GRPC_LISTENER};
 pub(crate) use self::supervisor::supervise;
 
 /// Requests that a shard's task has not taken yet. A full queue is answered with a retriable error.

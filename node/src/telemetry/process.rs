@@ -46,6 +46,11 @@ impl Collector for ProcessCollector {
             "Address space in use",
             kilobytes("VmSize:"),
         )?;
+        let io = fs::read_to_string("/proc/self/io").unwrap_or_default();
+        let disk = "kafka_server_kafkaserver_linux_disk";
+        let (read, written) = (field(&io, "read_bytes:"), field(&io, "write_bytes:"));
+        gauge(&format!("{disk}_read_bytes"), "Bytes read from disks", read)?;
+        gauge(&format!("{disk}_write_bytes"), "Bytes written to disks", written)?;
         gauge("process_threads", "Threads", field(&status, "Threads:"))?;
         gauge("process_open_fds", "Open file descriptors", open_files())?;
         let limits = fs::read_to_string("/proc/self/limits").unwrap_or_default();

@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior};
 
 use crate::broker::Broker;
-use crate::log::DeletedDir;
+use crate::log::{LogError, remove_segments};
 use crate::partitions::Partitions;
 
 /// First look at retention after the start, as in Kafka.
@@ -31,13 +31,28 @@ pub(crate) fn start(broker: &Arc<Broker>, images: watch::Receiver<Arc<MetadataIm
         PRODUCER_EXPIRATION_INTERVAL,
         Partitions::expire_producers,
     );
+    let retain = {
+        let broker = Arc::downgrade(broker);
+        move |partitions: &Partitions| {
+            let removals = partitions.retention();
+            let Some(broker) = broker.upgrade() else { return };
+            for (delay, segments) in removals {
+                remove_later(&broker, delay, move || remove_segments(&segments));
+            }
+        }
+    };
     every(
         broker,
         RETENTION_DELAY,
         broker.config().retention_check_interval,
-        Partitions::retention,
+        retain,
     );
-    every(broker, FLUSH_CHECK_INTERVAL, FLUSH_CHECK_INTERVAL, Partitions::flush_due);
+    every(
+        broker,
+        FLUSH_CHECK_INTERVAL,
+        FLUSH_CHECK_INTERVAL,
+        Partitions::flush_due,
+    );
     broker.shutdown().spawn(checkpoint(Arc::clone(broker)));
 }
 
@@ -67,7 +82,7 @@ async fn follow(broker: Arc<Broker>, mut images: watch::Receiver<Arc<MetadataIma
                 removals
                     .directories
                     .into_iter()
-                    .for_each(|(delay, directory)| remove_later(&broker, delay, directory));
+                    .for_each(|(delay, directory)| remove_later(&broker, delay, || directory.remove()));
                 broker.image_applied(revision);
             }
             Err(error) => tracing::error!(%error, %revision, "an image could not be carried out"),
@@ -79,18 +94,17 @@ async fn follow(broker: Arc<Broker>, mut images: watch::Receiver<Arc<MetadataIma
     }
 }
 
-/// Removes the directory of a deleted partition after `file.delete.delay.ms`; the next start does if this process ends
-/// before.
-fn remove_later(broker: &Arc<Broker>, delay: Duration, directory: DeletedDir) {
+/// Removes files after `file.delete.delay.ms`; the next start does if this process ends before.
+fn remove_later(broker: &Arc<Broker>, delay: Duration, remove: impl FnOnce() -> Result<(), LogError> + Send + 'static) {
     let shutdown = broker.shutdown().clone();
-    tokio::spawn(async move {
+    broker.shutdown().spawn(async move {
         tokio::select! {
             () = tokio::time::sleep(delay) => {}
             () = shutdown.triggered() => return,
         }
-        let removed = tokio::task::spawn_blocking(move || directory.remove()).await;
+        let removed = tokio::task::spawn_blocking(remove).await;
         if let Ok(Err(error)) = removed {
-            tracing::warn!(%error, "cannot remove the directory of a deleted partition");
+            tracing::warn!(%error, "cannot remove what was deleted; the next start does");
         }
     });
 }
@@ -112,7 +126,12 @@ async fn checkpoint(broker: Arc<Broker>) {
 }
 
 /// Does some work on a blocking thread, again and again.
-fn every(broker: &Arc<Broker>, first: Duration, interval: Duration, work: fn(&Partitions)) {
+fn every(
+    broker: &Arc<Broker>,
+    first: Duration,
+    interval: Duration,
+    work: impl Fn(&Partitions) + Clone + Send + 'static,
+) {
     let broker = Arc::clone(broker);
     let shutdown = broker.shutdown().clone();
     shutdown.spawn(async move {
@@ -123,7 +142,7 @@ fn every(broker: &Arc<Broker>, first: Duration, interval: Duration, work: fn(&Pa
                 _ = ticks.tick() => {}
                 () = broker.shutdown().triggered() => return,
             }
-            let partitions = Arc::clone(broker.partitions());
+            let (partitions, work) = (Arc::clone(broker.partitions()), work.clone());
             if let Err(error) = tokio::task::spawn_blocking(move || work(&partitions)).await {
                 tracing::error!(%error, "housekeeping ended without a result");
             }

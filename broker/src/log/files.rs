@@ -154,6 +154,14 @@ pub(super) fn sync_dir(path: &Path) -> Result<(), LogError> {
     dir.sync_all().map_err(|e| LogError::io("flush", path, e))
 }
 
+/// Renames a file that may be missing.
+pub(super) fn rename_file(from: &Path, to: &Path) -> Result<(), LogError> {
+    match std::fs::rename(from, to) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(LogError::io("rename", from, e)),
+        _ => Ok(()),
+    }
+}
+
 /// Removes a file that may be missing already.
 pub(super) fn remove_file(path: &Path) -> Result<(), LogError> {
     match std::fs::remove_file(path) {

@@ -43,7 +43,7 @@ pub use partition_log::Log;
 pub use producer_state::{ProducerBatch, RETAINED_BATCHES, SequenceError};
 pub use read::{BatchRecords, FileSlice, TimestampOffset, find_record};
 pub use recovery::Recovery;
-pub use retention::{RetiredSegments, remove_segments};
+pub use retention::{RetiredSegments, remove_segments, set_segments_aside};
 
 #[cfg(test)]
 mod tests;

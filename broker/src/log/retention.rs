@@ -1,20 +1,32 @@
 //! Cutting the log at its start: DeleteRecords, retention by size and by time.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use highwater_proto::types::{Offset, TimestampMs};
 
 use crate::log::config::millis;
 use crate::log::error::LogError;
-use crate::log::files::{remove_file, sync_dir};
+use crate::log::files::{remove_file, rename_file, sync_dir};
 use crate::log::index::{IndexEntry, OffsetEntry, TimeEntry};
 use crate::log::log_dir::LogDir;
 use crate::log::partition_log::Log;
 use crate::log::segment::{LOG_SUFFIX, Segment};
 use crate::log::truncate::TXN_INDEX_SUFFIX;
 
-/// Segments that are no longer part of a log. Their files stay until [`remove_segments`], which needs no lock.
+/// Ends of the names of a segment's files.
+const SUFFIXES: [&str; 5] = [
+    LOG_SUFFIX,
+    OffsetEntry::SUFFIX,
+    TimeEntry::SUFFIX,
+    TXN_INDEX_SUFFIX,
+    "snapshot",
+];
+/// Added to the names of files that are to be removed, as in Kafka. A start removes them at once.
+const DELETED_SUFFIX: &str = "deleted";
+
+/// Segments that are no longer part of a log. Their files stay until [`set_segments_aside`] has renamed them and
+/// [`remove_segments`] has removed them, both without a lock.
 #[derive(Debug)]
 #[must_use = "the files stay until they are removed"]
 pub struct RetiredSegments {
@@ -37,33 +49,51 @@ impl RetiredSegments {
     pub fn is_empty(&self) -> bool {
         self.bases.is_empty()
     }
+
+    fn files(&self) -> impl Iterator<Item = PathBuf> {
+        let names = |base: &Offset| {
+            let dir = &self.dir;
+            let base = base.0;
+            SUFFIXES.map(|suffix| dir.join(format!("{base:020}.{suffix}")))
+        };
+        self.bases.iter().flat_map(names)
+    }
 }
 
-/// Removes the files of retired segments of one disk. Readers that hold a slice of them go on. Slow.
+/// Renames the files of retired segments of one disk: a new log in the same place, and the next start, then cannot take
+/// them for its own. Readers that hold a slice of them go on. Slow.
 ///
 /// # Errors
 /// [`LogError::Io`]; what is left is removed by the next start.
-pub fn remove_segments(retired: Vec<RetiredSegments>) -> Result<(), LogError> {
+pub fn set_segments_aside(retired: &[RetiredSegments]) -> Result<(), LogError> {
     let Some(first) = retired.iter().find(|segments| !segments.is_empty()) else {
         return Ok(());
     };
     // Where the logs start now has to be on disk first: a crash may bring back any of the files.
     first.log_dir.write_flush_points()?;
     for segments in retired.iter().filter(|segments| !segments.is_empty()) {
-        for base in &segments.bases {
-            for suffix in [
-                LOG_SUFFIX,
-                OffsetEntry::SUFFIX,
-                TimeEntry::SUFFIX,
-                TXN_INDEX_SUFFIX,
-                "snapshot",
-            ] {
-                remove_file(&segments.dir.join(format!("{:020}.{suffix}", base.0)))?;
-            }
+        for file in segments.files() {
+            rename_file(&file, &deleted(&file))?;
         }
         sync_dir(&segments.dir)?;
     }
     Ok(())
+}
+
+/// Removes the files of segments that were set aside: after `file.delete.delay.ms`. Slow.
+///
+/// # Errors
+/// [`LogError::Io`]; what is left is removed by the next start.
+pub fn remove_segments(retired: &[RetiredSegments]) -> Result<(), LogError> {
+    let mut files = retired.iter().flat_map(RetiredSegments::files);
+    files.try_for_each(|file| remove_file(&deleted(&file)))
+}
+
+fn deleted(file: &Path) -> PathBuf {
+    let mut name = file.as_os_str().to_owned();
+    name.push(".");
+    name.push(DELETED_SUFFIX);
+    PathBuf::from(name)
 }
 
 impl Log {

@@ -86,8 +86,8 @@ impl Partition {
         }
     }
 
-    /// Takes segments out of the log that retention no longer keeps; may create files. Their files are removed with
-    /// [`crate::log::remove_segments`].
+    /// Takes segments out of the log that retention no longer keeps; may create files. Their files stay until
+    /// [`crate::log::set_segments_aside`] and [`crate::log::remove_segments`].
     pub fn retention(self: &Arc<Self>, now: TimestampMs) -> Option<RetiredSegments> {
         let mut state = self.state.lock();
         let high_watermark = state.replica.high_watermark();

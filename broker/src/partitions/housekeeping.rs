@@ -1,6 +1,7 @@
 //! What happens to all partitions from time to time. Everything here may wait for the disk: it runs on blocking
 //! threads.
 
+use std::collections::BTreeMap;
 use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash as _, Hasher as _};
 use std::io;
@@ -9,11 +10,11 @@ use std::time::Duration;
 use highwater_proto::types::PartitionIndex;
 
 use super::{Partitions, checkpoint};
-use crate::log::{LogError, remove_segments};
+use crate::log::{LogError, RetiredSegments, set_segments_aside};
 
 /// `flush.ms` at its default, 2^63-1 milliseconds, and all that is as good as that.
 const NEVER: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
-/// Segments whose files are removed together: bounds how long the log starts wait to be written.
+/// Logs whose segments are renamed together: bounds how long the log starts wait to be written.
 const REMOVAL_BATCH: usize = 256;
 
 impl Partitions {
@@ -41,17 +42,24 @@ impl Partitions {
         Ok(digest)
     }
 
-    /// Removes what retention no longer keeps.
-    pub fn retention(&self) {
+    /// Takes away what retention no longer keeps. The files are renamed; they are to be removed after the delays
+    /// (`file.delete.delay.ms`).
+    pub fn retention(&self) -> BTreeMap<Duration, Vec<RetiredSegments>> {
         let now = self.clock.now_ms();
+        let mut renamed: BTreeMap<Duration, Vec<RetiredSegments>> = BTreeMap::new();
         let mut retired = Vec::new();
+        let mut delays = Vec::new();
         for partition in self.all() {
-            retired.extend(partition.retention(now));
+            if let Some(segments) = partition.retention(now) {
+                retired.push(segments);
+                delays.push(partition.topic().settings().file_delete_delay);
+            }
             if retired.len() >= REMOVAL_BATCH {
-                remove(std::mem::take(&mut retired));
+                set_aside(&mut delays, &mut retired, &mut renamed);
             }
         }
-        remove(retired);
+        set_aside(&mut delays, &mut retired, &mut renamed);
+        renamed
     }
 
     /// Flushes cached writes of topics that have a `flush.ms`.
@@ -95,8 +103,15 @@ impl Partitions {
     }
 }
 
-fn remove(retired: Vec<crate::log::RetiredSegments>) {
-    if let Err(error) = remove_segments(retired) {
-        tracing::warn!(%error, "cannot remove segments; the next start does");
+fn set_aside(
+    delays: &mut Vec<Duration>,
+    retired: &mut Vec<RetiredSegments>,
+    renamed: &mut BTreeMap<Duration, Vec<RetiredSegments>>,
+) {
+    if let Err(error) = set_segments_aside(retired) {
+        tracing::warn!(%error, "cannot rename segments to remove them; the next start removes them");
+    }
+    for (delay, segments) in delays.drain(..).zip(retired.drain(..)) {
+        renamed.entry(delay).or_default().push(segments);
     }
 }

@@ -199,7 +199,8 @@ impl World {
         log.raise_log_start(at).unwrap();
         let retired = log.retention(NOW, flushed).unwrap();
         if !retired.is_empty() {
-            remove_segments(vec![retired]).unwrap();
+            set_segments_aside(std::slice::from_ref(&retired)).unwrap();
+            remove_segments(&[retired]).unwrap();
             self.sync_names();
         }
     }

@@ -32,7 +32,8 @@ fn retain(log: &mut Log, seconds: i64, high_watermark: i64) -> usize {
         .retention(TimestampMs(NOW.0 + seconds * 1000), Offset(high_watermark))
         .unwrap();
     let count = retired.len();
-    remove_segments(vec![retired]).unwrap();
+    set_segments_aside(std::slice::from_ref(&retired)).unwrap();
+    remove_segments(&[retired]).unwrap();
     count
 }
 
@@ -98,7 +99,16 @@ fn deleted_records_stay_deleted_and_their_segments_go() {
     let retired = log.retention(NOW, Offset(100)).unwrap();
     assert_eq!(retired.len(), 3);
     let checkpoint = || std::fs::read_to_string(disk.temp.path().join("log-start-offset-checkpoint"));
-    remove_segments(vec![retired]).unwrap();
+    let deleted = || {
+        disk.names()
+            .iter()
+            .filter(|name| name.ends_with(".log.deleted"))
+            .count()
+    };
+    set_segments_aside(std::slice::from_ref(&retired)).unwrap();
+    assert_eq!(deleted(), 3, "they stay for file.delete.delay.ms");
+    remove_segments(&[retired]).unwrap();
+    assert_eq!(deleted(), 0);
     assert_eq!(checkpoint().unwrap(), "0\n1\ntopic 0 34\n");
     assert!(slice.to_bytes().is_ok());
 

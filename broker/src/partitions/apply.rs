@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use highwater_proto::config::{BrokerConfig, BrokerLayers, ConfigError, TopicConfig};
-use highwater_proto::metadata::{ConfigResource, ImageDiff, MetadataImage, Node, Partition as Assignment, Topic, diff};
+use highwater_proto::metadata::{
+    ConfigResource, ImageDiff, MetadataImage, Node, Partition as Assignment, PartitionDiff, Topic, diff,
+};
 use highwater_proto::types::{NodeId, PartitionIndex, TopicId, TopicPartition};
 
 use super::Partitions;
@@ -34,6 +36,16 @@ impl Partitions {
             return removals;
         }
         let changes = diff(&old, new);
+        let is_here = |it: Option<&Arc<Assignment>>| it.is_some_and(|it| it.replicas.contains(&self.node));
+        let gone = |partition: &&PartitionDiff<'_>| partition.old.is_some() && !is_here(partition.new);
+        // Where a topic of the same name begins in this very image, the directory has to be free before.
+        let replaced = |partition: &&PartitionDiff<'_>| {
+            let by_name = new.topic(&partition.topic.name);
+            by_name.is_some_and(|topic| topic.id != partition.topic.id)
+        };
+        for partition in changes.partitions.iter().filter(gone).filter(replaced) {
+            self.delete(partition.topic.id, partition.index, AckError::Deleted, &mut removals);
+        }
         let mut touched = HashSet::new();
         for partition in &changes.partitions {
             if let Some(assignment) = partition.new.filter(|it| it.replicas.contains(&self.node)) {
@@ -48,16 +60,13 @@ impl Partitions {
         self.follow_brokers(new, &changes, &touched);
         // Whoever is woken by what ends below must already find it gone.
         self.image.store(Arc::clone(new));
-        for partition in &changes.partitions {
-            let here = partition.new.is_some_and(|it| it.replicas.contains(&self.node));
-            if !here && partition.old.is_some() {
-                let error = if new.topic_by_id(partition.topic.id).is_some() {
-                    AckError::NotLeader
-                } else {
-                    AckError::Deleted
-                };
-                self.delete(partition.topic.id, partition.index, error, &mut removals);
-            }
+        for partition in changes.partitions.iter().filter(gone) {
+            let error = if new.topic_by_id(partition.topic.id).is_some() {
+                AckError::NotLeader
+            } else {
+                AckError::Deleted
+            };
+            self.delete(partition.topic.id, partition.index, error, &mut removals);
         }
         for topic in &changes.topics_deleted {
             self.topics.pin().remove(&topic.id);

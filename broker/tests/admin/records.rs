@@ -155,3 +155,26 @@ async fn log_dirs_name_the_size_of_partitions_and_disk() {
     };
     assert_eq!(sizes(&describe(Some(vec![one])).await), [("t".to_owned(), 1, 0, 0)]);
 }
+
+#[tokio::test]
+async fn log_dirs_do_not_count_what_is_filled_ahead_of_batches() {
+    let cluster = Cluster::start().await;
+    cluster.create("t", 1, &[]).await;
+    let mut client = cluster.connect().await;
+    let size = batch(&["a record"]).len() as i64;
+    for _ in 0..5 {
+        assert_eq!(produce(&mut client, "t", batch(&["a record"])).await, 0);
+    }
+    let request = DescribeLogDirsRequest {
+        topics: None,
+        ..Default::default()
+    };
+    let dir = client.call(4, &request).await.results.remove(0);
+    let segment = std::path::Path::new(&*dir.log_dir).join("t-0/00000000000000000000.log");
+    let length = std::fs::metadata(segment).unwrap().len() as i64;
+    assert!(
+        length > 5 * size,
+        "{length} bytes: nothing was filled ahead, the test would prove nothing"
+    );
+    assert_eq!(dir.topics[0].partitions[0].partition_size, 5 * size);
+}

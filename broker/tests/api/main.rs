@@ -16,4 +16,6 @@ mod metrics;
 mod offset_for_leader_epoch;
 mod produce;
 mod restart;
+mod settings;
+mod stalled_disk;
 mod support;

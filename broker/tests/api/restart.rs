@@ -1,8 +1,14 @@
+use std::collections::BTreeMap;
+use std::time::Duration;
+
 use highwater_proto::kafka::ErrorCode;
+use highwater_proto::metadata::{Change, Partition};
+use highwater_proto::types::{LeaderEpoch, PartitionIndex, TopicId};
+use uuid::Uuid;
 
 use crate::fetch::{only, request as fetch_request, values};
 use crate::produce::produce;
-use crate::support::{TestBroker, batch, sequenced, topic_id};
+use crate::support::{Client, LIMIT, NODE, TestBroker, batch, sequenced, topic_id};
 
 #[tokio::test]
 async fn records_and_producers_survive_a_restart() {
@@ -72,4 +78,129 @@ async fn partitions_that_the_cluster_does_not_know_are_moved_aside_not_deleted()
         .collect();
     assert_eq!(names.len(), 1);
     assert!(names[0].ends_with("-stray"), "{names:?}");
+}
+
+/// The topic `t` with another id than that of its name.
+fn other_topic() -> (TopicId, Vec<Change>) {
+    let topic_id = TopicId(Uuid::from_u128(0x0ddba11));
+    let alone = Partition {
+        replicas: vec![NODE],
+        isr: vec![NODE],
+        leader: Some(NODE),
+        leader_epoch: LeaderEpoch(0),
+        ..Partition::default()
+    };
+    let topic = Change::PutTopic {
+        name: "t".to_owned(),
+        topic_id,
+        partition_count: 1,
+        configs: BTreeMap::new(),
+    };
+    (
+        topic_id,
+        vec![Change::PutPartition(topic_id, PartitionIndex(0), alone), topic],
+    )
+}
+
+fn deletion() -> Change {
+    Change::DeleteTopic {
+        name: "t".to_owned(),
+        topic_id: topic_id("t"),
+    }
+}
+
+async fn all_values(client: &mut Client) -> Vec<String> {
+    let response = client.call(12, &fetch_request(12, "t", 0, 0)).await;
+    values(only(&response).records.as_ref())
+}
+
+/// The directories of `t-0`: its own, deleted ones, those that were moved aside.
+fn directories(broker: &TestBroker) -> Vec<String> {
+    let names = std::fs::read_dir(broker.data_dir()).unwrap();
+    let kind = |name: String| match name.rsplit_once('-') {
+        Some((_, "0")) => "in use".to_owned(),
+        Some((_, kind)) => kind.to_owned(),
+        None => name,
+    };
+    let mut found: Vec<String> = names
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .filter(|name| name.starts_with("t-0"))
+        .map(kind)
+        .collect();
+    found.sort();
+    found
+}
+
+#[tokio::test]
+async fn a_topic_that_was_created_again_begins_empty_at_once_and_after_restarts() {
+    let broker = TestBroker::start().await;
+    broker.create("t", 1, &[]).await;
+    let mut client = broker.connect().await;
+    for value in ["old", "older"] {
+        assert_eq!(produce(&mut client, "t", -1, batch(&[value])).await.error_code, 0);
+    }
+    // Both in one image, as a slow broker sees it.
+    let (id, mut changes) = other_topic();
+    changes.insert(0, deletion());
+    broker.change(changes).await;
+    assert_eq!(all_values(&mut client).await, Vec::<String>::new());
+    assert_eq!(produce(&mut client, "t", -1, batch(&["new"])).await.base_offset, 0);
+    assert_eq!(all_values(&mut client).await, ["new"]);
+    let mut by_old_id = fetch_request(13, "t", 0, 0);
+    let answer = client.call(13, &by_old_id).await;
+    assert_eq!(only(&answer).error_code, ErrorCode::UnknownTopicId.code());
+    by_old_id.topics[0].topic_id = id.0;
+    assert_eq!(
+        values(only(&client.call(13, &by_old_id).await).records.as_ref()),
+        ["new"]
+    );
+    assert_eq!(directories(&broker), ["delete", "in use"]);
+
+    drop(client);
+    let broker = broker.restart().await;
+    let mut client = broker.connect().await;
+    assert_eq!(all_values(&mut client).await, ["new"]);
+    assert_eq!(
+        directories(&broker),
+        ["in use"],
+        "a deletion that was interrupted is finished by the next start"
+    );
+}
+
+#[tokio::test]
+async fn a_topic_that_was_created_again_while_the_broker_was_away_begins_empty() {
+    let broker = TestBroker::start().await;
+    broker.create("t", 1, &[]).await;
+    let mut client = broker.connect().await;
+    assert_eq!(produce(&mut client, "t", -1, batch(&["old"])).await.error_code, 0);
+    drop(client);
+    let mut changes = other_topic().1;
+    changes.insert(0, deletion());
+    let broker = broker.restart_after(changes).await;
+    let mut client = broker.connect().await;
+    assert_eq!(all_values(&mut client).await, Vec::<String>::new());
+    assert_eq!(produce(&mut client, "t", -1, batch(&["new"])).await.base_offset, 0);
+    assert_eq!(directories(&broker), ["in use", "stray"], "nothing is deleted at sight");
+    drop(client);
+    let broker = broker.restart().await;
+    assert_eq!(all_values(&mut broker.connect().await).await, ["new"]);
+}
+
+#[tokio::test]
+async fn the_files_of_a_deleted_topic_stay_for_file_delete_delay_ms() {
+    let broker = TestBroker::start().await;
+    let mut client = broker.connect().await;
+    for (delay, expected) in [("0", &[][..]), ("600000", &["delete"])] {
+        broker.create("t", 1, &[("file.delete.delay.ms", delay)]).await;
+        assert_eq!(produce(&mut client, "t", -1, batch(&["a"])).await.error_code, 0);
+        broker.delete("t").await;
+        let gone = async {
+            while directories(&broker) != expected {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(LIMIT, gone).await.expect(delay);
+    }
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    assert_eq!(directories(&broker), ["delete"]);
 }

@@ -76,12 +76,14 @@ impl TestBroker {
         let clock = Clock::system();
         let shutdown = Shutdown::new(LIMIT);
         let dialer = Dialer::new(MemoryNetwork::default());
+        let mut recovered = RecoveredLogs::open(dir.path(), clock.now_ms()).unwrap();
+        recovered.remove_deleted();
         let broker = Broker::start(BrokerParts {
             node_id: NODE,
             epoch: BrokerEpoch(1),
             config,
             fixed,
-            recovered: RecoveredLogs::open(dir.path(), clock.now_ms()).unwrap(),
+            recovered,
             images: receiver,
             dialer: dialer.clone(),
             controller: Box::new(move || ControllerClient::new(dialer.channel("nowhere", 0))),
@@ -104,8 +106,15 @@ impl TestBroker {
     }
 
     /// Stops cleanly and starts again on the same directory, with leadership bumped as a registration does.
-    pub async fn restart(mut self) -> Self {
+    pub async fn restart(self) -> Self {
+        self.restart_after(Vec::new()).await
+    }
+
+    /// The same, with changes that were decided while the broker was away.
+    pub async fn restart_after(mut self, changes: Vec<Change>) -> Self {
         let old = Arc::clone(&self.images.borrow());
+        let revision = Revision(old.revision.get() + 1);
+        let old = old.apply(&MetadataUpdate { revision, changes });
         let dir = self.stop().await;
         // The lock on the directory goes with the broker.
         drop(self);

@@ -1,7 +1,8 @@
 //! Apache Kafka's own DumpLogSegments reads every file of our partitions without a complaint.
 
-use highwater_e2e::broker::Broker;
+use highwater_e2e::broker::{Broker, Highwater};
 use highwater_e2e::client::{Client, Driver, Membership, Settings, wait_until};
+use highwater_e2e::raw::{Producer, Raw, batch};
 use highwater_e2e::setup;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -151,4 +152,66 @@ fn kafka_reads_our_segments_and_indexes() {
         commits.contains("\"group\":\"dump\"") && commits.contains(&format!("\"offset\":{sent}")),
         "{commits}"
     );
+}
+
+/// Bytes up to where whole batches reach, and the length of the file.
+fn extent(segment: &Path) -> (usize, usize) {
+    let bytes = std::fs::read(segment).expect("the segment");
+    let mut end = 0;
+    while let Some(length) = bytes.get(end + 8..end + 12) {
+        let length = i32::from_be_bytes(length.try_into().expect("four bytes"));
+        match usize::try_from(length) {
+            Ok(length) if length > 0 && end + 12 + length <= bytes.len() => end += 12 + length,
+            _ => break,
+        }
+    }
+    (end, bytes.len())
+}
+
+/// What is filled ahead of batches (`docs/decisions/0002-flush-path.md`) is taken for nothing else: not by Kafka's tool
+/// while the broker runs or after it was killed, not by the next start.
+#[test]
+fn what_is_filled_ahead_of_batches_is_taken_for_nothing_else() {
+    let mut highwater = Highwater::new();
+    highwater.start();
+    let mut raw = highwater.raw();
+    raw.create(TOPIC, 1, &[]).expect("create");
+    let produce = |raw: &mut Raw, count: usize| {
+        for i in 0..count {
+            let (code, _) = raw
+                .produce(TOPIC, 0, batch(&[(None, &format!("value {i}"))], Producer::NONE))
+                .expect("an answer");
+            assert_eq!(code, 0);
+        }
+    };
+    produce(&mut raw, 50);
+    let segment = files(&highwater.log_dir().join(format!("{TOPIC}-0")), "log").remove(0);
+    highwater.kill9();
+    let (end, length) = extent(&segment);
+    assert!(
+        length > end,
+        "{length} bytes, all of them batches: the test would prove nothing"
+    );
+    let killed = dump(std::slice::from_ref(&segment), &["--print-data-log"]);
+    assert_eq!(offsets(&killed), (0..50).collect::<Vec<_>>());
+
+    let before = highwater.log().len();
+    highwater.start();
+    let log = highwater.log().split_off(before);
+    assert!(log.contains("short=0 offline=0 missing=0"), "{log}");
+    for complaint in ["ERROR", "corrupt", "cut"] {
+        assert!(
+            !log.contains(complaint),
+            "a start after kill -9 says {complaint}:\n{log}"
+        );
+    }
+    assert_eq!(extent(&segment), (end, end), "the start cuts it off");
+    let mut raw = highwater.raw();
+    assert_eq!(raw.records(TOPIC, 0).expect("records").len(), 50);
+    produce(&mut raw, 50);
+    assert!(highwater.terminate().success());
+    let (end, length) = extent(&segment);
+    assert_eq!(end, length, "and so does a clean stop");
+    let stopped = dump(std::slice::from_ref(&segment), &["--print-data-log"]);
+    assert_eq!(offsets(&stopped), (0..100).collect::<Vec<_>>());
 }

@@ -8,6 +8,7 @@ use std::io;
 use std::time::Duration;
 
 use highwater_proto::types::PartitionIndex;
+use parking_lot::MutexGuard;
 
 use super::{Partitions, checkpoint};
 use crate::log::{LogError, RetiredSegments, set_segments_aside};
@@ -49,6 +50,8 @@ impl Partitions {
         let mut renamed: BTreeMap<Duration, Vec<RetiredSegments>> = BTreeMap::new();
         let mut retired = Vec::new();
         let mut delays = Vec::new();
+        // Files are renamed by their paths: no topic of the same name may begin before that is done.
+        let mut no_image_meanwhile = self.applying.lock();
         for partition in self.all() {
             if let Some(segments) = partition.retention(now) {
                 retired.push(segments);
@@ -56,6 +59,7 @@ impl Partitions {
             }
             if retired.len() >= REMOVAL_BATCH {
                 set_aside(&mut delays, &mut retired, &mut renamed);
+                MutexGuard::bump(&mut no_image_meanwhile);
             }
         }
         set_aside(&mut delays, &mut retired, &mut renamed);

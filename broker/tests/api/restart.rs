@@ -1,4 +1,6 @@
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use highwater_proto::kafka::ErrorCode;
@@ -203,4 +205,34 @@ async fn the_files_of_a_deleted_topic_stay_for_file_delete_delay_ms() {
     }
     tokio::time::sleep(Duration::from_millis(50)).await;
     assert_eq!(directories(&broker), ["delete"]);
+}
+
+#[tokio::test]
+async fn retention_never_takes_files_of_a_topic_that_was_created_again() {
+    let broker = TestBroker::start().await;
+    let mut client = broker.connect().await;
+    let stop = Arc::new(AtomicBool::new(false));
+    let (serving, stopped) = (Arc::clone(&broker.broker), Arc::clone(&stop));
+    let retention = std::thread::spawn(move || {
+        while !stopped.load(Ordering::Relaxed) {
+            let _ = serving.partitions().retention();
+        }
+    });
+    for round in 0..40 {
+        // Records of 1970: due at once.
+        broker.create("t", 1, &[("retention.ms", "1")]).await;
+        assert_eq!(produce(&mut client, "t", -1, batch(&["old"])).await.error_code, 0);
+        let (topic_id, mut changes) = other_topic();
+        changes.insert(0, deletion());
+        broker.change(changes).await;
+        let now = sequenced(&["new"], 7, 0, 0);
+        assert_eq!(produce(&mut client, "t", -1, now).await.base_offset, 0);
+        tokio::time::sleep(Duration::from_millis(2)).await;
+        let segment = broker.data_dir().join("t-0/00000000000000000000.log");
+        assert!(segment.exists(), "round {round}");
+        let name = "t".to_owned();
+        broker.change(vec![Change::DeleteTopic { name, topic_id }]).await;
+    }
+    stop.store(true, Ordering::Relaxed);
+    retention.join().unwrap();
 }

@@ -57,6 +57,34 @@ fn every_arrow_points_down() {
 }
 
 #[test]
+fn every_crate_of_the_workspace_is_looked_at() {
+    let manifest = read(&root().join("Cargo.toml")).text;
+    let members = manifest.lines().find_map(|l| l.strip_prefix("members = "));
+    assert_eq!(members, Some(format!("{CRATES:?}").as_str()));
+}
+
+/// What `deny.toml` bans and where it lets crates come from, without cargo-deny, which `make deny` runs.
+#[test]
+fn nothing_banned_is_linked() {
+    let denied = read(&root().join("deny.toml")).text;
+    let banned: Vec<&str> = denied
+        .lines()
+        .filter_map(|l| l.trim().strip_prefix("{ name = \"")?.split('"').next())
+        .collect();
+    assert!(banned.contains(&"openssl-sys"), "deny.toml bans {banned:?}");
+    let lock = read(&root().join("Cargo.lock")).text;
+    let linked = |name: &&str| lock.contains(&format!("\nname = \"{name}\"\n"));
+    assert!(linked(&"tokio"));
+    let found: Vec<&str> = banned.into_iter().filter(linked).collect();
+    assert!(found.is_empty(), "banned crates are in Cargo.lock: {found:?}");
+    let elsewhere: Vec<&str> = lock
+        .lines()
+        .filter(|l| l.starts_with("source = ") && !l.contains("registry+https://github.com/rust-lang/crates.io-index"))
+        .collect();
+    assert!(elsewhere.is_empty(), "crates from elsewhere: {elsewhere:?}");
+}
+
+#[test]
 fn no_file_is_too_long() {
     let long = too_long(&project().1);
     assert!(long.is_empty(), "split these:\n{}", long.join("\n"));

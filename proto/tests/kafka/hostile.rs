@@ -175,6 +175,39 @@ fn many_small_elements_in_a_large_frame() {
     assert_eq!(MetadataRequest::decode(&mut body.freeze(), 9), Ok(request));
 }
 
+/// Kafka's messages nest as deep as their schema says and no deeper. A frame cannot add to that: neither arrays of one
+/// element all the way down, nor unknown tagged fields, which are kept as they are and never looked into.
+#[test]
+fn as_deep_as_a_frame_can_nest() {
+    let ones: [Vec<u8>; 3] = [vec![2; 8192], [0, 0, 0, 1].repeat(2048), [0, 1].repeat(4096)];
+    for (api, version, body) in requests(4) {
+        for ones in &ones {
+            for at in [0, body.len() / 2] {
+                let _ = decode(&frame(api, version, &[&body[..at], ones].concat()));
+            }
+        }
+    }
+
+    let put_length = |buf: &mut Vec<u8>, mut length: usize| {
+        while length >= 0x80 {
+            buf.push(length as u8 | 0x80);
+            length >>= 7;
+        }
+        buf.push(length as u8);
+    };
+    // One unknown field that holds one unknown field that holds ..., a thousand times.
+    let mut nested = vec![0];
+    for _ in 0..1000 {
+        let mut outer = vec![1, 99];
+        put_length(&mut outer, nested.len());
+        outer.append(&mut nested);
+        nested = outer;
+    }
+    let body = [&[2, b'a', 2, b'b'][..], &nested].concat();
+    assert_eq!(decode(&frame(ApiKey::ApiVersions, 3, &body)), Ok(()));
+    assert!(decode(&frame(ApiKey::ApiVersions, 3, &body[..body.len() - 1])).is_err());
+}
+
 /// A megabyte of records costs as much as ten bytes: two small arrays.
 #[test]
 fn records_are_not_copied() {

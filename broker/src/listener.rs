@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Notify;
 
 use crate::broker::Broker;
 use crate::client::Client;
@@ -22,6 +23,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 pub(crate) struct ConnectionCounts {
     next_id: AtomicU64,
     open: Mutex<Open>,
+    /// Told of every connection that closes.
+    closed: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -53,6 +56,17 @@ impl ConnectionCounts {
         })
     }
 
+    /// Returns once there is room for another connection.
+    async fn room(&self, max_total: usize) {
+        loop {
+            let closed = self.closed.notified();
+            if self.total() < max_total {
+                return;
+            }
+            closed.await;
+        }
+    }
+
     /// Connections that are open now.
     pub(crate) fn total(&self) -> usize {
         self.open.lock().total
@@ -69,6 +83,8 @@ impl Drop for Counted {
                 open.per_ip.remove(&self.ip);
             }
         }
+        drop(open);
+        self.counts.closed.notify_waiters();
     }
 }
 
@@ -76,8 +92,13 @@ impl Drop for Counted {
 pub(crate) async fn serve(broker: Arc<Broker>, listener: TcpListener, name: Arc<str>) {
     let shutdown = broker.shutdown().clone();
     loop {
+        // Above the limit connections wait in the kernel's queue, as in Kafka.
+        let next = async {
+            broker.connections().room(broker.limits().max_connections).await;
+            listener.accept().await
+        };
         let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
+            accepted = next => accepted,
             () = shutdown.triggered() => return,
         };
         match accepted {

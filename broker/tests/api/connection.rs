@@ -181,6 +181,21 @@ async fn a_client_that_does_not_read_is_not_read_from() {
 }
 
 #[tokio::test]
+async fn above_the_limit_connections_wait_until_others_close() {
+    let broker = TestBroker::start_with(&[("max.connections", "1")]).await;
+    let mut first = broker.connect().await;
+    let bytes = frame(ApiKey::ApiVersions, 0, 1, &ApiVersionsRequest::default());
+    first.stream.write_all(&bytes).await.unwrap();
+    assert!(first.receive_frame().await.is_some());
+    let mut second = broker.connect().await;
+    second.stream.write_all(&bytes).await.unwrap();
+    let early = tokio::time::timeout(Duration::from_millis(50), second.receive_frame()).await;
+    assert!(early.is_err(), "it is neither served nor closed");
+    drop(first);
+    assert!(second.receive_frame().await.is_some());
+}
+
+#[tokio::test]
 async fn connections_are_limited_per_address() {
     let broker = TestBroker::start_with(&[("max.connections.per.ip", "2")]).await;
     let mut first = broker.connect().await;

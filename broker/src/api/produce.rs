@@ -13,7 +13,7 @@ use highwater_proto::kafka::messages::produce::response::{
 use highwater_proto::kafka::messages::produce::{ProduceRequest, ProduceResponse};
 use highwater_proto::kafka::{ApiKey, ByteStr, ErrorCode, Message};
 use highwater_proto::metadata::{MetadataImage, Topic};
-use highwater_proto::record::{Batch, BatchHeader};
+use highwater_proto::record::{Batch, BatchHeader, TimestampType};
 use highwater_proto::types::{Offset, TopicId, is_internal_topic};
 use tokio::time::Instant;
 use uuid::Uuid;
@@ -27,9 +27,6 @@ use crate::reply::{Answer, Pending};
 /// Handler of Produce.
 pub(super) struct Produce;
 
-/// A disk whose oldest flush is older than this makes even a write into the page cache wait: such appends go to a
-/// blocking thread.
-const STALLED_DISK: Duration = Duration::from_millis(100);
 /// Batches whose records have to be read are judged on a blocking thread from this size on.
 const LARGE_WORK_BYTES: usize = 16 << 10;
 /// From this version on topics are named by id.
@@ -226,8 +223,14 @@ impl Call {
             return Err(ErrorCode::InvalidTopicException.into());
         }
         let partition = self.context.broker.partitions().find(topic, index)?;
-        let precheck = partition.precheck_append(self.acks == -1, batch.size())?;
-        let rules = &partition.topic().settings().rules;
+        let settings = partition.topic().settings();
+        let rules = &settings.rules;
+        let now = self.context.broker.clock().now_ms();
+        let newest = match rules.timestamp_type {
+            TimestampType::CreateTime => batch.header.max_timestamp,
+            TimestampType::LogAppendTime => now,
+        };
+        let precheck = partition.precheck_append(self.acks == -1, batch.size(), newest, now)?;
         self.may_block |= precheck == Precheck::CreatesFiles
             || (batch.size() >= LARGE_WORK_BYTES && rules.read_records_of(&batch.header));
         Ok((partition, batch))
@@ -235,7 +238,7 @@ impl Call {
 
     /// True if the request should not be carried out on a network worker.
     fn may_block(&self) -> bool {
-        self.may_block || self.context.broker.partitions().flusher().oldest_unfinished() > STALLED_DISK
+        self.may_block || self.context.broker.partitions().is_disk_stalled()
     }
 
     /// Validates and appends what is left to append.

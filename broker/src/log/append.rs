@@ -145,12 +145,13 @@ impl Log {
         Ok(appended)
     }
 
-    /// True if the next append of `bytes` would create files: better not on a network worker.
+    /// True if the next append, of `bytes` with records up to `newest`, would create files: better not on a network
+    /// worker. `now` is the wall clock.
     #[must_use]
-    pub fn append_creates_files(&self, bytes: u64) -> bool {
+    pub fn append_creates_files(&self, bytes: u64, newest: TimestampMs, now: TimestampMs) -> bool {
         self.segments
             .last()
-            .is_none_or(|active| active.size + bytes > self.config.segment_bytes)
+            .is_none_or(|active| self.roll_due(active, bytes, newest, self.log_end, now))
     }
 
     fn check_sequences(&self, batches: &[Batch]) -> Result<Option<ProducerBatch>, SequenceError> {

@@ -53,14 +53,21 @@ impl From<ErrorCode> for AppendError {
 }
 
 impl Partition {
-    /// What can be said before the batch is validated: leadership, min ISR, storage (rule 4).
+    /// What can be said before `bytes` of batches, with records up to `newest`, are validated: leadership, min ISR,
+    /// storage (rule 4). `now` is the wall clock.
     ///
     /// # Errors
     /// [`AppendError`]
-    pub fn precheck_append(&self, acks_all: bool, bytes: usize) -> Result<Precheck, AppendError> {
+    pub fn precheck_append(
+        &self,
+        acks_all: bool,
+        bytes: usize,
+        newest: TimestampMs,
+        now: TimestampMs,
+    ) -> Result<Precheck, AppendError> {
         let state = self.state.lock();
         state.check_append(acks_all)?;
-        let creates = state.log()?.append_creates_files(bytes as u64);
+        let creates = state.log()?.append_creates_files(bytes as u64, newest, now);
         Ok(if creates {
             Precheck::CreatesFiles
         } else {

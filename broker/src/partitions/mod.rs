@@ -7,6 +7,7 @@ mod recovery;
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use highwater_node::clock::Clock;
@@ -26,6 +27,8 @@ type PartitionMap = papaya::HashMap<TopicPartition, Arc<Partition>, foldhash::fa
 
 /// Threads that flush; each waits for the disk most of the time.
 const FLUSHER_THREADS: usize = 4;
+/// Age of the oldest flush from which on no network worker appends.
+const STALLED_DISK: Duration = Duration::from_millis(100);
 
 /// All partitions of a broker.
 #[derive(Debug)]
@@ -159,6 +162,13 @@ impl Partitions {
     #[must_use]
     pub fn flusher(&self) -> &Flusher {
         &self.flusher
+    }
+
+    /// True if the oldest flush is so old that even a write into the page cache may have to wait: appends then belong
+    /// on a blocking thread.
+    #[must_use]
+    pub fn is_disk_stalled(&self) -> bool {
+        self.flusher.oldest_unfinished() > STALLED_DISK
     }
 
     /// How long flushes take.

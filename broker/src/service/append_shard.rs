@@ -47,21 +47,19 @@ async fn append(service: &Service, request: AppendShardRequest) -> Result<Outcom
         Err(error) => return Ok(Err(error)),
     };
     let acks = AckGroup::new();
-    let precheck = partition.precheck_append(true, size);
+    let newest = batches.iter().map(|batch| batch.header.max_timestamp).max();
+    let now = service.broker.clock().now_ms();
+    let precheck = partition.precheck_append(true, size, newest.unwrap_or(now), now);
     let step = {
-        let (partition, acks, now) = (
-            Arc::clone(&partition),
-            Arc::clone(&acks),
-            service.broker.clock().now_ms(),
-        );
+        let (partition, acks) = (Arc::clone(&partition), Arc::clone(&acks));
         let leader_epoch = LeaderEpoch(request.leader_epoch);
         let expected_end = Offset(request.expected_end);
         move || partition.append_shard(coordinator_epoch, leader_epoch, expected_end, &batches, &acks, now)
     };
     let appended = match precheck {
-        Ok(Precheck::Quick) => step(),
-        // Creating files may take as long as the disk likes.
-        Ok(Precheck::CreatesFiles) => {
+        Ok(Precheck::Quick) if !service.broker.partitions().is_disk_stalled() => step(),
+        // Creating files, and writing to a disk that stalls, may take as long as the disk likes.
+        Ok(_) => {
             let permits = Arc::clone(&service.broker.limits().slow_appends);
             match timeout_at(deadline, permits.acquire_owned()).await {
                 Ok(permit) => {

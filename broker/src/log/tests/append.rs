@@ -7,9 +7,9 @@ fn nothing_is_on_disk_before_the_first_append() {
     let disk = Disk::new();
     let (mut log, _) = disk.open(&config());
     assert!(!disk.path("").exists());
-    assert!(log.append_creates_files(1));
+    assert!(log.append_creates_files(1, NOW, NOW));
     append(&mut log, &batch(0, 1));
-    assert!(!log.append_creates_files(1));
+    assert!(!log.append_creates_files(1, NOW, NOW));
     assert_eq!(disk.names(), ["00000000000000000000.log", "partition.metadata"]);
 }
 
@@ -128,8 +128,11 @@ fn a_segment_is_closed_by_size_and_by_the_time_of_its_records() {
         builder.build().unwrap()
     };
     for (seconds, segments) in [(0, 1), (5, 1), (10, 1), (11, 2), (9, 2), (21, 2), (22, 3)] {
-        append(&mut log, &at(seconds));
+        let batch = at(seconds);
+        let creates = log.append_creates_files(batch.size() as u64, batch.header.max_timestamp, NOW);
+        let appended = append(&mut log, &batch);
         assert_eq!(log.segment_count(), segments, "after the record of second {seconds}");
+        assert_eq!(creates, appended.rolled || seconds == 0, "known before");
     }
     log.set_config(with(|c| c.segment_bytes = log.size() / 3));
     let appended = append(&mut log, &batch(0, 1));

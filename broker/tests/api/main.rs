@@ -17,5 +17,6 @@ mod offset_for_leader_epoch;
 mod produce;
 mod restart;
 mod settings;
+mod stall;
 mod stalled_disk;
 mod support;

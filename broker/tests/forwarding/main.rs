@@ -15,6 +15,8 @@ mod controller;
 mod coordinator;
 mod find_coordinator;
 mod shards;
+#[path = "../api/stall.rs"]
+mod stall;
 #[allow(dead_code)]
 #[path = "../api/support.rs"]
 mod support;

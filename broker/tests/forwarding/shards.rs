@@ -15,6 +15,7 @@ use tonic::Code;
 use tonic::transport::Channel;
 
 use crate::cluster::{BROKER, Cluster, OFFSETS, led_by, shard};
+use crate::stall::{appended_by, stall};
 use crate::support::batch;
 
 const NOT_COORDINATOR: i32 = 16;
@@ -240,6 +241,24 @@ async fn an_append_is_answered_only_when_it_is_flushed() {
             "acknowledged up to {number}, flushed up to {flushed}"
         );
     }
+}
+
+/// As for producers: see `stalled_disk.rs` of the API's tests. The broker's workers are the thread of the test.
+#[tokio::test]
+async fn a_worker_never_appends_to_a_disk_whose_flush_is_older_than_100_ms() {
+    let worker = std::thread::current().id();
+    let (cluster, mut owner) = opened().await;
+    assert_eq!(owner.append(0, batch(&["a"])).await.error, 0);
+    let partition = cluster.broker.partitions().get(OFFSETS, PartitionIndex(0)).unwrap();
+    let by = appended_by(&partition, async {
+        assert_eq!(owner.append(1, batch(&["b"])).await.error, 0);
+    });
+    assert_eq!(by.await, worker);
+    let _stalled = stall(cluster.broker.partitions().flusher()).await;
+    let by = appended_by(&partition, async {
+        assert_eq!(owner.append(2, batch(&["c"])).await.error, 0);
+    });
+    assert_ne!(by.await, worker);
 }
 
 #[tokio::test]

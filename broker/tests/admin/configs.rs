@@ -8,7 +8,8 @@ use highwater_proto::kafka::messages::incremental_alter_configs::IncrementalAlte
 use highwater_proto::kafka::messages::incremental_alter_configs::request::{AlterConfigsResource, AlterableConfig};
 
 use crate::cluster::Cluster;
-use crate::support::Client;
+use crate::records::produce;
+use crate::support::{Client, batch};
 
 const TOPIC: i8 = 2;
 const BROKER: i8 = 4;
@@ -119,6 +120,33 @@ async fn an_altered_config_shows_when_the_answer_is_there() {
         set_configs(&mut client, BROKER, "").await,
         [row("log.segment.bytes", "3000000", 3)]
     );
+}
+
+#[tokio::test]
+async fn an_altered_config_is_obeyed_when_the_answer_is_there() {
+    let cluster = Cluster::start().await;
+    cluster.create("t", 1, &[]).await;
+    let mut client = cluster.connect().await;
+    let too_large = 10;
+    let value = "x".repeat(5_000);
+    let steps = [
+        (TOPIC, "t", "max.message.bytes", Some("1000"), too_large),
+        (TOPIC, "t", "max.message.bytes", None, 0),
+        (BROKER, "", "message.max.bytes", Some("1000"), too_large),
+        (TOPIC, "t", "max.message.bytes", Some("1000000"), 0),
+        (TOPIC, "t", "max.message.bytes", None, too_large),
+        (BROKER, "", "message.max.bytes", None, 0),
+    ];
+    for (kind, name, key, to, expected) in steps {
+        let operation = if to.is_some() { SET } else { DELETE };
+        let changed = vec![change(kind, name, &[(key, operation, to)])];
+        assert_eq!(alter(&mut client, changed).await, [0]);
+        assert_eq!(
+            produce(&mut client, "t", batch(&[&value])).await,
+            expected,
+            "{key} of {name:?} is {to:?}"
+        );
+    }
 }
 
 #[tokio::test]

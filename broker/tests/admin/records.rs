@@ -14,7 +14,7 @@ use crate::cluster::Cluster;
 use crate::support::{Client, batch};
 
 /// Produces to partition 0 and waits until it is below the high watermark.
-async fn produce(client: &mut Client, topic: &str, records: Bytes) -> i16 {
+pub async fn produce(client: &mut Client, topic: &str, records: Bytes) -> i16 {
     let data = PartitionProduceData {
         index: 0,
         records: Some(records),

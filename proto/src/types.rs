@@ -156,7 +156,10 @@ pub const TRANSACTION_STATE_TOPIC: &str = "__transaction_state";
 /// True for topics that clients may not write (Kafka's `Topic.isInternal`).
 #[must_use]
 pub fn is_internal_topic(name: &str) -> bool {
-    matches!(name, CONSUMER_OFFSETS_TOPIC | TRANSACTION_STATE_TOPIC | "__share_group_state")
+    matches!(
+        name,
+        CONSUMER_OFFSETS_TOPIC | TRANSACTION_STATE_TOPIC | "__share_group_state"
+    )
 }
 
 /// Longest name of a topic, in bytes.

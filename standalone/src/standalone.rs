@@ -173,7 +173,11 @@ async fn start_controller(
 async fn listen(address: &str, backlog: u32) -> std::io::Result<TcpListener> {
     let mut refused = std::io::Error::new(std::io::ErrorKind::NotFound, "the host has no address");
     for candidate in tokio::net::lookup_host(address).await? {
-        let socket = if candidate.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+        let socket = if candidate.is_ipv4() {
+            TcpSocket::new_v4()?
+        } else {
+            TcpSocket::new_v6()?
+        };
         // As a server does: the port of a process that has just ended can be bound again.
         socket.set_reuseaddr(true)?;
         match socket.bind(candidate).and_then(|()| socket.listen(backlog)) {

@@ -91,7 +91,10 @@ pub struct CachedFlush {
 impl Default for CachedFlush {
     /// Kafka's defaults: never.
     fn default() -> Self {
-        Self { messages: i64::MAX, interval: Duration::MAX }
+        Self {
+            messages: i64::MAX,
+            interval: Duration::MAX,
+        }
     }
 }
 
@@ -181,7 +184,10 @@ impl TopicSettings {
             rules,
             replica,
             file_delete_delay: config.file_delete_delay,
-            cached_flush: CachedFlush { messages: config.flush_messages, interval: config.flush_interval },
+            cached_flush: CachedFlush {
+                messages: config.flush_messages,
+                interval: config.flush_interval,
+            },
         }
     }
 }

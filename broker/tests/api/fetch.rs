@@ -385,8 +385,12 @@ async fn records_that_left_the_page_cache_are_read_from_disk() {
 async fn with_write_caching_nothing_waits_for_the_disk_but_what_flush_messages_and_flush_ms_ask_for() {
     let (broker, mut client) = with_topic(&[]).await;
     broker.create("cached", 1, &[("write.caching", "true")]).await;
-    broker.create("counted", 1, &[("write.caching", "true"), ("flush.messages", "1")]).await;
-    broker.create("timed", 1, &[("write.caching", "true"), ("flush.ms", "500")]).await;
+    broker
+        .create("counted", 1, &[("write.caching", "true"), ("flush.messages", "1")])
+        .await;
+    broker
+        .create("timed", 1, &[("write.caching", "true"), ("flush.ms", "500")])
+        .await;
     for topic in ["cached", "t", "counted", "timed"] {
         assert_eq!(produce(&mut client, topic, -1, batch(&["a"])).await.error_code, 0);
         assert_eq!(fetch(&mut client, topic, 0).await.high_watermark, 1);

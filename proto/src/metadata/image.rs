@@ -243,7 +243,8 @@ impl MetadataImage {
     /// A partition whose key is kept, whether it exists for anybody or not.
     #[must_use]
     pub fn kept_partition(&self, topic: TopicId, index: PartitionIndex) -> Option<&Arc<Partition>> {
-        self.partition(topic, index).or_else(|| self.orphans.get(&(topic, index)))
+        self.partition(topic, index)
+            .or_else(|| self.orphans.get(&(topic, index)))
     }
 
     /// The partition count of a topic's key. It is higher than the number of partitions of the topic only while

@@ -20,8 +20,20 @@ setup-test: setup ## What the tests need on top: kcat, the Java, Python and Go c
 release: setup
 	cargo build --release --locked -p highwater-standalone
 
+define FIRST_MESSAGE
+Highwater starts on 127.0.0.1:9092, data in ./highwater-data. Stop it with Ctrl-C. The first message, in another terminal:
+
+    echo "hello" | kcat -b 127.0.0.1:9092 -P -t greetings
+    kcat -b 127.0.0.1:9092 -C -t greetings -o beginning -e
+
+(kcat: apt-get install kcat, or any other Kafka client.) What it does: curl 127.0.0.1:9644/metrics
+
+endef
+export FIRST_MESSAGE
+
 run: release ## Build and start Highwater on 127.0.0.1:9092, data in ./highwater-data
-	exec $(HIGHWATER)
+	@printf '%s\n' "$$FIRST_MESSAGE"
+	@exec $(HIGHWATER)
 
 lint: setup ## Formatting and lints
 	cargo fmt --all --check

@@ -5,7 +5,7 @@ use super::prelude::*;
 pub(super) const DEFINITIONS: &[Definition] = definitions! {
     "compression.gzip.level": Int = Some("-1"), BetweenOr(1, 9, -1), Medium, ClusterWide, IMPLEMENTED,
         "Gzip level where the broker compresses: 1 is fast, 9 is small, -1 is the library's choice.";
-    "compression.lz4.level": Int = Some("9"), Between(1, 17), Medium, ClusterWide, IMPLEMENTED,
+    "compression.lz4.level": Int = Some("9"), Between(1, 17), Medium, ClusterWide, default_only("the broker has one LZ4 compressor, a fast one without levels"),
         "LZ4 level where the broker compresses: higher is smaller and slower.";
     "compression.type": String = Some("producer"), OneOf(&["uncompressed", "zstd", "lz4", "snappy", "gzip", "producer"]), High, ClusterWide, IMPLEMENTED,
         "How batches are stored: `producer` keeps what the producer sent, any other value makes the broker recompress what comes in another form.";

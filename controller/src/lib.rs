@@ -1,5 +1,6 @@
 //! The cluster's decisions (pure) and the store, service and leadership around them.
 
 pub mod cluster;
+pub mod process;
 pub mod service;
 pub mod store;

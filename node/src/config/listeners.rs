@@ -148,11 +148,11 @@ fn listener(entry: ListenerEntry, advertised: &[ListenerEntry]) -> ListenerConfi
     }
 }
 
-fn is_wildcard(host: &str) -> bool {
+pub(super) fn is_wildcard(host: &str) -> bool {
     matches!(host, "" | "0.0.0.0" | "::")
 }
 
 /// What other machines call this one, as Kafka does where no address is configured.
-fn machine_name() -> String {
+pub(super) fn machine_name() -> String {
     rustix::system::uname().nodename().to_string_lossy().into_owned()
 }

@@ -1,5 +1,6 @@
 //! Configuration of a process, from flags, environment and a Java properties file.
 
+mod cluster;
 mod documentation;
 mod listeners;
 mod properties;
@@ -15,6 +16,7 @@ use highwater_proto::config::{
 };
 use highwater_proto::types::NodeId;
 
+pub use cluster::{ClusterConfig, GrpcConfig};
 pub use documentation::render_documentation;
 pub use listeners::{ListenerConfig, Listeners};
 pub use properties::{PropertiesError, Property, parse_properties};
@@ -37,6 +39,8 @@ pub struct NodeConfig {
     pub data_dir: PathBuf,
     /// `listeners` and `advertised.listeners`
     pub listeners: Listeners,
+    /// Where the parts of the cluster are.
+    pub cluster: ClusterConfig,
     /// `http.listener`
     pub http_listener: String,
     /// `logging.filter` and `logging.format`
@@ -98,11 +102,12 @@ impl NodeConfig {
         let read = ConfigReader::new(&layers);
         let config = Self {
             origins: BTreeMap::new(),
-            ignored: ignored(&fixed.values),
+            ignored: ignored(&fixed),
             node_id: node_id(&read)?,
             rack: read.text("broker.rack")?.filter(|rack| !rack.is_empty()),
             data_dir: data_dir(&read)?,
             listeners: Listeners::read(&read)?,
+            cluster: ClusterConfig::read(&read, &fixed)?,
             http_listener: read.text("http.listener")?.unwrap_or_default(),
             logging: LoggingConfig {
                 filter: read.text("logging.filter")?.unwrap_or_default(),
@@ -122,20 +127,18 @@ impl NodeConfig {
     }
 }
 
-fn ignored(values: &Values) -> Vec<IgnoredConfig> {
+fn ignored(fixed: &StaticValues) -> Vec<IgnoredConfig> {
     let reason = |key: &str| match broker_definition(key).map(|definition| definition.support) {
         Some(Support::Ignored(reason)) => Some(reason),
         _ => None,
     };
-    values
-        .keys()
-        .filter_map(|key| {
-            Some(IgnoredConfig {
-                key: key.clone(),
-                reason: reason(key)?,
-            })
+    let without_effect = fixed.values.keys().filter_map(|key| {
+        Some(IgnoredConfig {
+            key: key.clone(),
+            reason: reason(key)?,
         })
-        .collect()
+    });
+    without_effect.chain(cluster::ignored(fixed)).collect()
 }
 
 fn node_id(read: &ConfigReader<'_>) -> Result<Option<NodeId>, ConfigError> {

@@ -171,6 +171,93 @@ fn listeners_that_cannot_work_are_refused() {
     }
 }
 
+fn of_cluster(flags: &[(&str, &str)]) -> Result<NodeConfig, LoadError> {
+    let flags = flags
+        .iter()
+        .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
+    let sources = Sources {
+        flags: flags.collect(),
+        ..Sources::default()
+    };
+    NodeConfig::load(Profile::Cluster, &sources)
+}
+
+#[test]
+fn what_others_dial_is_never_an_address_that_means_all_interfaces() {
+    let unset = of_cluster(&[]).unwrap().cluster.grpc;
+    assert_eq!(unset.bind_address(9191), "0.0.0.0:9191");
+    let machine = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    assert_eq!(unset.advertised(9191), (machine, 9191));
+    let loopback = of_cluster(&[("grpc.listener", "127.0.0.1:0")]).unwrap().cluster.grpc;
+    assert_eq!(loopback.advertised(41000), ("127.0.0.1".to_owned(), 41000));
+    let told = [("grpc.listener", ":1"), ("grpc.advertised.listener", "[fd00::1]:2")];
+    let told = of_cluster(&told).unwrap().cluster.grpc;
+    assert_eq!(
+        (told.bind_address(9), told.advertised(1)),
+        ("0.0.0.0:1".to_owned(), ("fd00::1".to_owned(), 2))
+    );
+    for wrong in ["0.0.0.0:9191", ":9191", "host:0", "host", "::1:9"] {
+        let message = of_cluster(&[("grpc.advertised.listener", wrong)])
+            .unwrap_err()
+            .to_string();
+        assert!(
+            message.contains("grpc.advertised.listener") && message.contains("host:port"),
+            "{message}"
+        );
+    }
+}
+
+#[test]
+fn controllers_are_dialable_addresses_and_a_node_of_a_cluster_needs_one() {
+    let key = "controller.quorum.bootstrap.servers";
+    let config = of_cluster(&[(key, "a:9190, [::1]:9191")]).unwrap().cluster;
+    let expected = [("a".to_owned(), 9190), ("::1".to_owned(), 9191)];
+    assert_eq!(config.required_controllers().unwrap(), expected);
+    for wrong in ["a", "a:9190,a:9190", "0.0.0.0:9190", "a:0", "a:9190,"] {
+        let message = of_cluster(&[(key, wrong)]).unwrap_err().to_string();
+        assert!(
+            message.contains(key) && message.contains("list of host:port"),
+            "{message}"
+        );
+    }
+    let message = of_cluster(&[])
+        .unwrap()
+        .cluster
+        .required_controllers()
+        .unwrap_err()
+        .to_string();
+    assert!(message.contains(key) && message.contains("host:port"), "{message}");
+}
+
+#[test]
+fn keys_of_a_cluster_are_refused_where_there_is_one_process() {
+    for key in [
+        "cluster.name",
+        "etcd.endpoints",
+        "grpc.listener",
+        "grpc.advertised.listener",
+    ] {
+        let message = refused("", &[], &[(key, "a:1")]);
+        assert!(
+            message.contains(key) && message.contains("highwater-broker"),
+            "{message}"
+        );
+    }
+    assert!(
+        of_cluster(&[("cluster.name", "a/b")])
+            .unwrap_err()
+            .to_string()
+            .contains("cluster.name")
+    );
+    let config = load("controller.quorum.bootstrap.servers=localhost:9093", &[], &[]).unwrap();
+    assert!(
+        config
+            .ignored
+            .iter()
+            .any(|it| it.key == "controller.quorum.bootstrap.servers")
+    );
+}
+
 #[test]
 fn the_committed_reference_of_all_configs_is_current() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/configuration.md");

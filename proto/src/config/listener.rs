@@ -40,20 +40,34 @@ pub fn parse_listeners(key: &str, text: &str) -> Result<Vec<ListenerEntry>, Conf
 
 fn parse_listener(item: &str) -> Option<ListenerEntry> {
     let (name, address) = item.split_once("://")?;
+    let (host, port) = split_address(address)?;
+    let is_name = !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-.".contains(&b));
+    is_name.then(|| ListenerEntry {
+        name: name.to_ascii_uppercase(),
+        host,
+        port,
+    })
+}
+
+/// Host, without brackets, and port.
+fn split_address(address: &str) -> Option<(String, u16)> {
     let (host, port) = address.rsplit_once(':')?;
     let host = match host.strip_prefix('[') {
         Some(rest) => rest.strip_suffix(']')?,
         None if host.contains(':') => return None,
         None => host,
     };
-    let is_name = !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-.".contains(&b));
     let is_host = !host.contains(|c: char| c.is_whitespace() || c == '/');
     let port = port.parse().ok()?;
-    (is_name && is_host).then(|| ListenerEntry {
-        name: name.to_ascii_uppercase(),
-        host: host.to_owned(),
-        port,
-    })
+    is_host.then(|| (host.to_owned(), port))
+}
+
+/// Reads `host:port`; an IPv6 address stands in brackets, an empty host means all interfaces.
+///
+/// # Errors
+/// When it has another form.
+pub fn parse_address(key: &str, text: &str) -> Result<(String, u16), ConfigError> {
+    split_address(text.trim()).ok_or_else(|| ConfigError::invalid(key, text, "allowed is host:port"))
 }
 
 /// Reads `listener.security.protocol.map`: listener name → security protocol, both in upper case.

@@ -21,7 +21,7 @@ pub use definition::{Allowed, ConfigType, Definition, Importance, Support, Updat
 pub use describe::{DescribedConfig, DescribedSynonym, describe_broker, describe_broker_defaults, describe_topic};
 pub use error::{ConfigError, ConfigErrorKind};
 pub use layers::{BrokerLayers, ConfigSource, Found, Profile, StaticValues, Values};
-pub use listener::{ListenerEntry, parse_listeners, parse_protocol_map};
+pub use listener::{ListenerEntry, parse_address, parse_listeners, parse_protocol_map};
 pub use synonyms::{Synonym, broker_synonyms, is_topic_default, topic_synonyms};
 pub use table::{broker_definition, broker_definitions, topic_definition, topic_definitions};
 pub use topic::{Compression, TimestampType, TopicConfig};

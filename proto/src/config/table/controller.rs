@@ -11,8 +11,8 @@ pub(super) const DEFINITIONS: &[Definition] = definitions! {
         "How long Apache Kafka's controller collects metadata records before it writes them.";
     "controller.quorum.auto.join.enable": Boolean = Some("false"), Any, Low, ReadOnly, KRAFT,
         "Whether a controller of Apache Kafka adds itself to the voters.";
-    "controller.quorum.bootstrap.servers": List = Some(""), Any, High, ReadOnly, KRAFT,
-        "Where the controllers of Apache Kafka are found.";
+    "controller.quorum.bootstrap.servers": List = Some(""), Any, High, ReadOnly, IMPLEMENTED,
+        "Where brokers and coordinators find the controllers: a list of host:port of their gRPC. `highwater`, which is its own controller, leaves it aside.";
     "controller.quorum.election.backoff.max.ms": Int = Some("1000"), AtLeast(0), High, ReadOnly, KRAFT,
         "Longest rest between elections of Apache Kafka's quorum.";
     "controller.quorum.election.timeout.ms": Int = Some("1000"), AtLeast(0), High, ReadOnly, KRAFT,

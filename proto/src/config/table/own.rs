@@ -3,6 +3,14 @@
 use super::prelude::*;
 
 pub(super) const DEFINITIONS: &[Definition] = definitions! {
+    "cluster.name": String = Some("default"), NonEmpty, High, ReadOnly, IMPLEMENTED,
+        "Which of the clusters in one etcd this is: controllers keep theirs under /highwater/<cluster.name>/.";
+    "etcd.endpoints": List = Some(""), Any, High, ReadOnly, IMPLEMENTED,
+        "Where controllers find etcd: a list of host:port, or http:// and https:// addresses. Empty, the one controller of the cluster keeps the metadata in its own data directory.";
+    "grpc.advertised.listener": String = None, NonEmpty, High, ReadOnly, IMPLEMENTED,
+        "Where the cluster's other processes reach this one: host:port. Unset, it is grpc.listener, with the name of this machine where that means all interfaces.";
+    "grpc.listener": String = None, NonEmpty, High, ReadOnly, IMPLEMENTED,
+        "Where a process of a cluster listens for the others: host:port. Unset, it is 0.0.0.0:9190 for a controller, 0.0.0.0:9191 for a broker and 0.0.0.0:9192 for a coordinator.";
     "http.listener": String = Some("0.0.0.0:9644"), Any, High, ReadOnly, IMPLEMENTED,
         "Where health and metrics are served: host:port for /livez, /readyz and /metrics.";
     "log.write.caching": Boolean = Some("false"), Any, High, ClusterWide, IMPLEMENTED,

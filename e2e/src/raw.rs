@@ -50,7 +50,11 @@ pub fn now_ms() -> i64 {
 pub struct Raw {
     stream: TcpStream,
     next: i32,
+    client_id: StrBytes,
 }
+
+/// What connections say they are.
+const CLIENT_ID: &str = "highwater-e2e";
 
 impl Raw {
     /// Connects to `HOST:PORT` (a literal address); an answer may take 30 s.
@@ -63,7 +67,18 @@ impl Raw {
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(Duration::from_secs(30)))?;
         stream.set_write_timeout(Some(Duration::from_secs(30)))?;
-        Ok(Self { stream, next: 1 })
+        Ok(Self {
+            stream,
+            next: 1,
+            client_id: text(CLIENT_ID),
+        })
+    }
+
+    /// The same connection, with another `client.id` from now on.
+    #[must_use]
+    pub fn named(mut self, client_id: &str) -> Self {
+        self.client_id = text(client_id);
+        self
     }
 
     /// Sends the request and returns its answer.
@@ -80,7 +95,7 @@ impl Raw {
     /// # Errors
     /// A closed connection.
     pub fn send<R: Request>(&mut self, version: i16, request: &R) -> anyhow::Result<()> {
-        let frame = encode(version, self.next, request)?;
+        let frame = encode_as(&self.client_id, version, self.next, request)?;
         self.write(&frame)?;
         Ok(())
     }
@@ -356,11 +371,20 @@ impl Raw {
 /// # Errors
 /// A field that this version cannot carry.
 pub fn encode<R: Request>(version: i16, correlation_id: i32, request: &R) -> anyhow::Result<Vec<u8>> {
+    encode_as(&text(CLIENT_ID), version, correlation_id, request)
+}
+
+fn encode_as<R: Request>(
+    client_id: &StrBytes,
+    version: i16,
+    correlation_id: i32,
+    request: &R,
+) -> anyhow::Result<Vec<u8>> {
     let header = RequestHeader::default()
         .with_request_api_key(R::KEY)
         .with_request_api_version(version)
         .with_correlation_id(correlation_id)
-        .with_client_id(Some(text("highwater-e2e")));
+        .with_client_id(Some(client_id.clone()));
     let key = ApiKey::try_from(R::KEY).ok().context("an api key of the codec")?;
     let mut body = BytesMut::new();
     header.encode(&mut body, key.request_header_version(version))?;

@@ -67,6 +67,17 @@ const PRODUCE: &[Row] = &[
         records[0].control = true;
         t.produce(&topic, encode_batch(&records))
     }),
+    ("a null key on a compacted topic", "87, base offset -1", |t| {
+        // The one compacted topic that both systems have; only admin clients get so far as to have their records looked at.
+        t.coordinator_ready();
+        let mut raw = t.broker.raw().named("__admin_client");
+        let (code, base) = raw.produce("__consumer_offsets", 0, one("v")).unwrap();
+        format!("{code}, base offset {base}")
+    }),
+    ("a client's record for an internal topic", "17, base offset -1", |t| {
+        t.coordinator_ready();
+        t.produce("__consumer_offsets", one("v"))
+    }),
     ("an unknown topic", "3, base offset -1", |t| {
         t.produce("no-such-topic", one("v"))
     }),

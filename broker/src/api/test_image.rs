@@ -70,6 +70,7 @@ impl TestImage {
             topic_id,
             partition_count: partitions.len() as i32,
             configs: BTreeMap::from([("retention.ms".to_owned(), "1000".to_owned())]),
+            owner: None,
         });
         self
     }

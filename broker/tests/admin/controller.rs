@@ -109,6 +109,7 @@ fn put(topic: &Topic, count: i32, configs: BTreeMap<String, String>) -> Change {
         topic_id: topic.id,
         partition_count: count,
         configs,
+        owner: None,
     }
 }
 
@@ -162,6 +163,7 @@ impl Controller for ToyController {
                     topic_id: id,
                     partition_count: count,
                     configs: set,
+                    owner: None,
                 });
                 result.outcome = ok();
                 result.topic_id = topic.topic_id;

@@ -97,6 +97,7 @@ fn other_topic() -> (TopicId, Vec<Change>) {
         topic_id,
         partition_count: 1,
         configs: BTreeMap::new(),
+        owner: None,
     };
     (
         topic_id,

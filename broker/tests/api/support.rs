@@ -175,6 +175,7 @@ impl TestBroker {
             topic_id: topic_id(name),
             partition_count: partitions,
             configs: strings(configs),
+            owner: None,
         });
         self.change(changes).await;
     }

@@ -124,6 +124,7 @@ impl Cluster {
             topic_id: OFFSETS,
             partition_count: partitions,
             configs: BTreeMap::new(),
+            owner: None,
         });
         self.change(changes).await;
     }

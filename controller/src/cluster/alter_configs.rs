@@ -123,6 +123,7 @@ impl Target<'_> {
                 topic_id: topic.id,
                 partition_count,
                 configs,
+                owner: topic.owner.clone(),
             },
             Self::Dynamic(resource, _) if configs.is_empty() => Change::DeleteConfig(resource),
             Self::Dynamic(resource, _) => Change::PutConfig(resource, configs),

@@ -135,5 +135,6 @@ fn put_count(topic: &Topic, count: i32) -> Change {
         topic_id: topic.id,
         partition_count: count,
         configs: (*topic.configs).clone(),
+        owner: topic.owner.clone(),
     }
 }

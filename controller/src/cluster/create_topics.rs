@@ -236,6 +236,7 @@ impl Batch<'_> {
             topic_id: shape.topic_id,
             partition_count: shape.partitions,
             configs: shape.configs.clone(),
+            owner: None,
         };
         let mut group: Vec<Change> = (0..)
             .zip(partitions)

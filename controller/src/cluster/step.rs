@@ -28,6 +28,7 @@ enum Key {
     Cluster,
     Registration(NodeId),
     State(NodeId),
+    Duty(NodeId),
     Topic(String),
     Partition(TopicId, PartitionIndex),
     Shard(ShardId),
@@ -40,7 +41,8 @@ fn keys(change: &Change) -> Vec<Key> {
         Change::PutCluster(_) => vec![Key::Cluster],
         Change::PutNodeRegistration(id, _) => vec![Key::Registration(*id)],
         Change::PutNodeState(id, _) => vec![Key::State(*id)],
-        Change::DeleteNode(id) => vec![Key::Registration(*id), Key::State(*id)],
+        Change::PutNodeDuty(id, _) => vec![Key::Duty(*id)],
+        Change::DeleteNode(id) => vec![Key::Registration(*id), Key::State(*id), Key::Duty(*id)],
         Change::PutTopic { name, .. } | Change::DeleteTopic { name, .. } => vec![Key::Topic(name.clone())],
         Change::PutPartition(topic, index, _) | Change::DeletePartition(topic, index) => {
             vec![Key::Partition(*topic, *index)]

@@ -54,6 +54,10 @@ fn state_key(id: NodeId) -> Key {
     format!("nodes/{id}/state")
 }
 
+fn duty_key(id: NodeId) -> Key {
+    format!("nodes/{id}/duty")
+}
+
 fn topic_key(name: &str) -> Key {
     format!("topics/{name}")
 }
@@ -91,10 +95,12 @@ pub fn operations(change: &Change) -> Vec<Operation> {
             grpc::NodeRegistration::from(registration).encode_to_vec(),
         ),
         Change::PutNodeState(id, state) => put(state_key(*id), grpc::NodeState::from(*state).encode_to_vec()),
+        Change::PutNodeDuty(id, duty) => put(duty_key(*id), grpc::NodeDuty::from(*duty).encode_to_vec()),
         Change::DeleteNode(id) => {
             vec![
                 Operation::Delete(registration_key(*id)),
                 Operation::Delete(state_key(*id)),
+                Operation::Delete(duty_key(*id)),
             ]
         }
         Change::PutTopic {
@@ -102,6 +108,7 @@ pub fn operations(change: &Change) -> Vec<Operation> {
             topic_id,
             partition_count,
             configs,
+            owner,
         } => {
             let configs = configs
                 .iter()
@@ -112,6 +119,7 @@ pub fn operations(change: &Change) -> Vec<Operation> {
                 topic_id,
                 partition_count: *partition_count,
                 configs,
+                owner: owner.clone(),
             };
             put(topic_key(name), topic.encode_to_vec())
         }
@@ -156,6 +164,7 @@ enum Name {
     Cluster,
     Registration(NodeId),
     State(NodeId),
+    Duty(NodeId),
     Topic(String),
     Partition(TopicId, PartitionIndex),
     Shard(ShardId),
@@ -182,6 +191,7 @@ fn name(key: &str) -> Option<Name> {
     match (kind, first) {
         ("nodes", id) if second == "registration" => number(id).map(NodeId).map(Name::Registration),
         ("nodes", id) if second == "state" => number(id).map(NodeId).map(Name::State),
+        ("nodes", id) if second == "duty" => number(id).map(NodeId).map(Name::Duty),
         ("partitions", topic) => Some(Name::Partition(TopicId(Uuid::from_str(topic).ok()?), index()?)),
         ("shards", "group") => Some(Name::Shard(ShardId {
             kind: ShardKind::Group,
@@ -213,6 +223,7 @@ fn put(key: &str, value: &Bytes) -> Result<Change, LayoutError> {
         Name::State(id) => {
             Change::PutNodeState(id, decode::<grpc::NodeState>(key, value)?.try_into().map_err(invalid)?)
         }
+        Name::Duty(id) => Change::PutNodeDuty(id, decode::<grpc::NodeDuty>(key, value)?.try_into().map_err(invalid)?),
         Name::Topic(name) => {
             let topic = decode::<grpc::Topic>(key, value)?;
             if topic.partition_count < 0 {
@@ -223,6 +234,7 @@ fn put(key: &str, value: &Bytes) -> Result<Change, LayoutError> {
                 topic_id: convert::topic_id(&topic.topic_id).map_err(invalid)?,
                 partition_count: topic.partition_count,
                 configs: topic.configs.into_iter().collect(),
+                owner: topic.owner,
             }
         }
         Name::Partition(topic, index) => {
@@ -290,8 +302,8 @@ fn deletion(image: &MetadataImage, name: Name) -> Option<Change> {
         Name::Partition(topic, index) => Some(Change::DeletePartition(topic, index)),
         Name::Shard(id) => Some(Change::DeleteShard(id)),
         Name::Config(resource) => Some(Change::DeleteConfig(resource)),
-        // A node's state goes with its registration; the other two are never deleted.
-        Name::State(_) | Name::Cluster | Name::ProducerIds => None,
+        // A node's state and duty go with its registration; the other two are never deleted.
+        Name::State(_) | Name::Duty(_) | Name::Cluster | Name::ProducerIds => None,
     }
 }
 

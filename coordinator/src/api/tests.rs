@@ -35,6 +35,7 @@ fn image() -> MetadataImage {
             topic_id: TOPIC,
             partition_count: 1,
             configs: BTreeMap::new(),
+            owner: None,
         },
     ];
     MetadataImage::default().apply(&MetadataUpdate {

@@ -196,6 +196,7 @@ mod tests {
                 topic_id: TOPIC,
                 partition_count: 1,
                 configs: BTreeMap::new(),
+                owner: None,
             },
         ];
         let update = MetadataUpdate {

@@ -294,6 +294,7 @@ fn first_image() -> MetadataImage {
         topic_id,
         partition_count: 1,
         configs: BTreeMap::new(),
+        owner: None,
     };
     let other = TopicId(Uuid::from_u128(2));
     let changes = vec![

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::metadata::{Change, MetadataImage, Node, NodeState, Partition, Topic};
+use crate::metadata::{Change, MetadataImage, Node, Partition, Topic};
 use crate::types::{BrokerEpoch, PartitionEpoch, PartitionIndex, Revision, TopicId};
 
 impl MetadataImage {
@@ -13,19 +13,34 @@ impl MetadataImage {
         match change {
             Change::PutCluster(info) => self.cluster = info.clone(),
             Change::PutNodeRegistration(id, registration) => {
-                let state = self.nodes.get(id).map_or(NodeState::Fenced, |node| node.state);
+                let known = self.nodes.get(id);
+                let (state, duty) = known.map_or_else(Default::default, |node| (node.state, node.duty));
                 let epoch = BrokerEpoch(revision.get());
                 let node = Node {
                     id: *id,
                     epoch,
                     registration: registration.clone(),
                     state,
+                    duty,
                 };
                 self.nodes.insert(*id, Arc::new(node));
             }
             Change::PutNodeState(id, state) => {
                 if let Some(node) = self.nodes.get_mut(id) {
-                    Arc::make_mut(node).state = *state;
+                    let node = Arc::make_mut(node);
+                    node.state = *state;
+                    if node.is_live() {
+                        node.state = Node::live_state(node.duty);
+                    }
+                }
+            }
+            Change::PutNodeDuty(id, duty) => {
+                if let Some(node) = self.nodes.get_mut(id) {
+                    let node = Arc::make_mut(node);
+                    node.duty = *duty;
+                    if node.is_live() {
+                        node.state = Node::live_state(node.duty);
+                    }
                 }
             }
             Change::DeleteNode(id) => {
@@ -36,8 +51,9 @@ impl MetadataImage {
                 topic_id,
                 partition_count,
                 configs,
+                owner,
             } => {
-                self.put_topic(name, *topic_id, *partition_count, configs);
+                self.put_topic(name, *topic_id, *partition_count, configs, owner.as_ref());
             }
             Change::DeleteTopic { name, topic_id } => {
                 if self.topic_ids.get(name.as_str()) == Some(topic_id) {
@@ -72,7 +88,14 @@ impl MetadataImage {
         }
     }
 
-    fn put_topic(&mut self, name: &str, id: TopicId, count: i32, configs: &BTreeMap<String, String>) {
+    fn put_topic(
+        &mut self,
+        name: &str,
+        id: TopicId,
+        count: i32,
+        configs: &BTreeMap<String, String>,
+        owner: Option<&String>,
+    ) {
         if let Some(other) = self.topic_ids.get(name).copied().filter(|other| *other != id) {
             self.remove_topic(other);
         }
@@ -88,6 +111,7 @@ impl MetadataImage {
                     if *topic.configs != *configs {
                         topic.configs = Arc::new(configs.clone());
                     }
+                    topic.owner = owner.cloned();
                     if *old_name != *name {
                         topic.name = Arc::from(name);
                     }
@@ -99,6 +123,7 @@ impl MetadataImage {
                     name,
                     id,
                     configs: Arc::new(configs.clone()),
+                    owner: owner.cloned(),
                     partitions: Vec::new(),
                 };
                 self.topics_by_id.insert(id, Arc::new(topic));

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::metadata::{ClusterInfo, ConfigResource, NodeRegistration, NodeState, Partition, ShardAssignment};
+use crate::metadata::{ClusterInfo, ConfigResource, NodeDuty, NodeRegistration, NodeState, Partition, ShardAssignment};
 use crate::types::{NodeId, PartitionIndex, ProducerId, Revision, ShardId, TopicId};
 
 /// One key of the metadata store, put or deleted. The layout of the keys is that of design section 3.
@@ -14,7 +14,9 @@ pub enum Change {
     PutNodeRegistration(NodeId, NodeRegistration),
     /// `nodes/<id>/state`
     PutNodeState(NodeId, NodeState),
-    /// Both keys of a node.
+    /// `nodes/<id>/duty`
+    PutNodeDuty(NodeId, NodeDuty),
+    /// All keys of a node.
     DeleteNode(NodeId),
     /// `topics/<name>`: put last on create, deleted first.
     PutTopic {
@@ -26,6 +28,8 @@ pub enum Change {
         partition_count: i32,
         /// Topic configs that were set (Kafka names and values as given).
         configs: BTreeMap<String, String>,
+        /// Who declared the topic.
+        owner: Option<String>,
     },
     /// `topics/<name>`
     DeleteTopic {

@@ -10,7 +10,8 @@ use uuid::Uuid;
 
 use crate::grpc;
 use crate::metadata::{
-    Change, ClusterInfo, ConfigResource, Endpoint, NodeRegistration, NodeRole, NodeState, Partition, ShardAssignment,
+    Change, ClusterInfo, ConfigResource, Endpoint, NodeDuty, NodeRegistration, NodeRole, NodeState, Partition,
+    ShardAssignment,
 };
 use crate::types::{
     CoordinatorEpoch, LeaderEpoch, NodeId, PartitionEpoch, PartitionIndex, ProducerId, Revision, ShardId, ShardKind,
@@ -205,6 +206,30 @@ impl TryFrom<grpc::NodeState> for NodeState {
     }
 }
 
+impl From<NodeDuty> for grpc::NodeDuty {
+    fn from(duty: NodeDuty) -> Self {
+        let kind = match duty {
+            NodeDuty::Full => grpc::NodeDutyKind::NodeDutyFull,
+            NodeDuty::Cordoned => grpc::NodeDutyKind::NodeDutyCordoned,
+            NodeDuty::Draining => grpc::NodeDutyKind::NodeDutyDraining,
+        };
+        Self { kind: kind.into() }
+    }
+}
+
+impl TryFrom<grpc::NodeDuty> for NodeDuty {
+    type Error = ConvertError;
+
+    fn try_from(duty: grpc::NodeDuty) -> Result<Self, ConvertError> {
+        match duty.kind() {
+            grpc::NodeDutyKind::NodeDutyFull => Ok(Self::Full),
+            grpc::NodeDutyKind::NodeDutyCordoned => Ok(Self::Cordoned),
+            grpc::NodeDutyKind::NodeDutyDraining => Ok(Self::Draining),
+            grpc::NodeDutyKind::NodeDutyUnspecified => Err(ConvertError::OutOfRange("node duty")),
+        }
+    }
+}
+
 impl From<&Partition> for grpc::Partition {
     fn from(partition: &Partition) -> Self {
         let ids = |nodes: &[NodeId]| nodes.iter().map(|node| node.get()).collect();
@@ -331,18 +356,24 @@ pub fn change_to_grpc(modified: Revision, change: &Change) -> grpc::Change {
             id: id.get(),
             state: Some((*state).into()),
         }),
+        Change::PutNodeDuty(id, duty) => Wire::PutNodeDuty(grpc::change::PutNodeDuty {
+            id: id.get(),
+            duty: Some((*duty).into()),
+        }),
         Change::DeleteNode(id) => Wire::DeleteNode(id.get()),
         Change::PutTopic {
             name,
             topic_id,
             partition_count,
             configs,
+            owner,
         } => {
             let topic_id = uuid_bytes(topic_id.0);
             let topic = grpc::Topic {
                 topic_id,
                 partition_count: *partition_count,
                 configs: hash_map(configs),
+                owner: owner.clone(),
             };
             Wire::PutTopic(grpc::change::PutTopic {
                 name: name.clone(),
@@ -409,6 +440,7 @@ pub fn change_from_grpc(change: grpc::Change) -> Result<(Revision, Change), Conv
             Change::PutNodeRegistration(NodeId(put.id), present(put.registration, "registration")?.try_into()?)
         }
         Wire::PutNodeState(put) => Change::PutNodeState(NodeId(put.id), present(put.state, "node state")?.try_into()?),
+        Wire::PutNodeDuty(put) => Change::PutNodeDuty(NodeId(put.id), present(put.duty, "node duty")?.try_into()?),
         Wire::DeleteNode(id) => Change::DeleteNode(NodeId(id)),
         Wire::PutTopic(put) => {
             let topic = present(put.topic, "topic")?;
@@ -420,6 +452,7 @@ pub fn change_from_grpc(change: grpc::Change) -> Result<(Revision, Change), Conv
                 topic_id: topic_id(&topic.topic_id)?,
                 partition_count: topic.partition_count,
                 configs: topic.configs.into_iter().collect(),
+                owner: topic.owner,
             }
         }
         Wire::DeleteTopic(delete) => Change::DeleteTopic {

@@ -75,6 +75,18 @@ pub enum NodeState {
     Fenced,
 }
 
+/// What an administrator wants a node for; it outlives the node's restarts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum NodeDuty {
+    /// Everything.
+    #[default]
+    Full,
+    /// What it has, and nothing new.
+    Cordoned,
+    /// Nothing: it is being emptied.
+    Draining,
+}
+
 /// A registered node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Node {
@@ -84,8 +96,10 @@ pub struct Node {
     pub epoch: BrokerEpoch,
     /// What it said of itself.
     pub registration: NodeRegistration,
-    /// Its state.
+    /// Its state. While the node is live this is what its duty says, whatever live state was put.
     pub state: NodeState,
+    /// What it is wanted for.
+    pub duty: NodeDuty,
 }
 
 /// A topic.
@@ -97,6 +111,8 @@ pub struct Topic {
     pub id: TopicId,
     /// Set configs.
     pub configs: Arc<BTreeMap<String, String>>,
+    /// Who declared it (the uid of a Kubernetes object); only the owner may change what it declares.
+    pub owner: Option<String>,
     /// Its partitions, by index; every one of `0..len` exists.
     pub partitions: Vec<Arc<Partition>>,
 }
@@ -305,6 +321,15 @@ impl Node {
     #[must_use]
     pub fn is_live(&self) -> bool {
         !matches!(self.state, NodeState::Fenced | NodeState::Fencing)
+    }
+
+    /// The state of a live node with this duty.
+    pub(super) fn live_state(duty: NodeDuty) -> NodeState {
+        match duty {
+            NodeDuty::Full => NodeState::Active,
+            NodeDuty::Cordoned => NodeState::Cordoned,
+            NodeDuty::Draining => NodeState::Draining,
+        }
     }
 
     /// The endpoint of a listener.

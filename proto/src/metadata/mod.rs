@@ -6,12 +6,13 @@ mod change;
 pub mod convert;
 mod diff;
 mod image;
+mod reassignment;
 mod snapshot;
 
 pub use change::{Change, MetadataUpdate};
 pub use diff::{Difference, ImageDiff, PartitionDiff, diff};
 pub use image::{
-    ClusterInfo, ConfigResource, Endpoint, MetadataImage, Node, NodeRegistration, NodeRole, NodeState, Partition,
+    ClusterInfo, ConfigResource, Endpoint, MetadataImage, Node, NodeDuty, NodeRegistration, NodeRole, NodeState, Partition,
     ShardAssignment, Topic,
 };
 pub use snapshot::{MetadataSnapshot, SnapshotEntry, SnapshotRefused};

@@ -1,7 +1,7 @@
 //! The whole image as a list of puts, each with the revision of its key: what a watcher gets first, and what the
 //! store loads.
 
-use crate::metadata::{Change, MetadataImage};
+use crate::metadata::{Change, MetadataImage, NodeDuty};
 use crate::types::Revision;
 
 /// One key of the store as it stands.
@@ -104,6 +104,9 @@ impl MetadataImage {
                 node.epoch.get(),
                 Change::PutNodeRegistration(node.id, node.registration.clone()),
             );
+            if node.duty != NodeDuty::Full {
+                put(now, Change::PutNodeDuty(node.id, node.duty));
+            }
             put(now, Change::PutNodeState(node.id, node.state));
         }
         for topic in self.topics_by_id.values() {
@@ -112,6 +115,7 @@ impl MetadataImage {
                 topic_id: topic.id,
                 partition_count: self.declared_partition_count(topic.id).unwrap_or_default(),
                 configs: (*topic.configs).clone(),
+                owner: topic.owner.clone(),
             };
             put(now, change);
             for (index, partition) in topic.indexed_partitions() {

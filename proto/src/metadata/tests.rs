@@ -19,6 +19,7 @@ fn put_topic(name: &str, id: u8, partition_count: i32) -> Change {
         topic_id: topic_id(id),
         partition_count,
         configs: BTreeMap::new(),
+        owner: None,
     }
 }
 

@@ -98,6 +98,7 @@ async fn the_image_from_the_watch_is_the_image_from_the_load() {
         topic_id: id,
         partition_count: 1,
         configs: BTreeMap::from([("retention.ms".to_owned(), "1".to_owned())]),
+        owner: None,
     };
     let info = ClusterInfo {
         cluster_id: "c".into(),

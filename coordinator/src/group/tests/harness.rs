@@ -128,6 +128,7 @@ impl Harness {
             topic_id,
             partition_count: partitions,
             configs: Default::default(),
+            owner: None,
         });
         self.apply(changes);
         topic_id

@@ -5,7 +5,7 @@ SHELL := bash
 
 HIGHWATER := target/release/highwater
 
-.PHONY: help run test lint unit e2e deny fuzz bench faults setup setup-test release
+.PHONY: help run test lint unit e2e deny fuzz bench faults setup setup-etcd setup-test release
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -13,8 +13,12 @@ help: ## This list
 setup: ## What building needs (a Rust toolchain by rustup, a C compiler)
 	@command -v cargo >/dev/null || { echo "cargo is missing: install Rust from https://rustup.rs" >&2; exit 1; }
 	@command -v cc >/dev/null || { echo "a C compiler is missing: install gcc (Debian: apt-get install build-essential)" >&2; exit 1; }
+	@tools/protoc --build
 
-setup-test: setup ## What the tests need on top: kcat, the Java, Python and Go clients
+setup-etcd: setup ## What the tests beside the code need on top: etcd (built by Go)
+	@tools/setup etcd
+
+setup-test: setup ## What all tests need on top: etcd, kcat, the Java, Python and Go clients
 	tools/setup
 
 release: setup
@@ -39,7 +43,7 @@ lint: setup ## Formatting and lints
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 
-unit: setup ## Tests beside the code
+unit: setup-etcd ## Tests beside the code
 	cargo test --workspace --exclude highwater-e2e --locked
 
 e2e: setup-test release ## Real clients and faults against the real binary

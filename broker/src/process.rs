@@ -13,8 +13,7 @@ use highwater_node::session::{
 use highwater_node::shutdown::Shutdown;
 use highwater_node::telemetry::Metrics;
 use highwater_node::transport::{self, Dialer, Listener};
-use highwater_proto::metadata::{Endpoint, MetadataImage, NodeRegistration, NodeRole};
-use highwater_proto::types::{PartitionIndex, TopicPartition};
+use highwater_proto::metadata::{Endpoint, NodeRegistration, NodeRole};
 use tokio::net::TcpListener;
 use uuid::Uuid;
 
@@ -142,7 +141,8 @@ impl BrokerProcess {
             .wait_for_image(image.revision, tokio::time::Instant::now() + UNFENCE_TIMEOUT)
             .await;
         wait_for_flush(&broker).await;
-        let unfenced = link.unfence(recovery(&report, &image), UNFENCE_TIMEOUT).await?;
+        let unfenced = link.unfence(recovery(&report), UNFENCE_TIMEOUT).await?;
+        broker.partitions().log_dir().distrust_is_known();
         broker
             .wait_for_image(unfenced, tokio::time::Instant::now() + UNFENCE_TIMEOUT)
             .await;
@@ -200,6 +200,7 @@ async fn recover(data_dir: Arc<DataDir>, clock: Clock) -> Result<RecoveredLogs, 
         short = report.short.len(),
         offline = report.offline.len(),
         missing = report.missing.len(),
+        untrusted = report.untrusted.len(),
         "logs recovered"
     );
     Ok(recovered)
@@ -236,11 +237,6 @@ fn registration(
                 .collect(),
         },
         clean_shutdown: report.clean,
-        write_caching: config
-            .fixed
-            .values
-            .get("log.write.caching")
-            .is_some_and(|value| value == "true"),
     }
 }
 
@@ -253,20 +249,12 @@ fn endpoint(listener: &ListenerConfig, socket: &TcpListener) -> Endpoint {
     }
 }
 
-fn recovery(report: &RecoveryReport, image: &MetadataImage) -> Recovery {
-    let missing = |name: &String| {
-        let (topic, partition) = name.rsplit_once('-')?;
-        let topic_id = image.topic(topic)?.id;
-        Some(TopicPartition {
-            topic_id,
-            partition: PartitionIndex(partition.parse().ok()?),
-        })
-    };
+fn recovery(report: &RecoveryReport) -> Recovery {
     Recovery {
         short: report.short.clone(),
-        // A topic that is gone misses nothing.
-        missing: report.missing.iter().filter_map(missing).collect(),
+        missing: report.missing.clone(),
         offline: report.offline.clone(),
+        untrusted: report.untrusted.clone(),
     }
 }
 

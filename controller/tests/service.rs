@@ -151,7 +151,6 @@ fn register(id: Option<i32>, incarnation: u128, directory: u128) -> Register {
         cluster_id: String::new(),
         registration: Some((&registration).into()),
         clean_shutdown: true,
-        write_caching: false,
     }
 }
 

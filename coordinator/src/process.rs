@@ -139,7 +139,6 @@ fn registration(cluster_id: String, grpc: &Listener) -> Registration {
         },
         // It keeps nothing on disk.
         clean_shutdown: true,
-        write_caching: false,
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! `.lock` keeps a second process out. `.kafka_cleanshutdown` says that nothing has to be scanned. `flush-point` holds
 //! the flushed end of each partition and tells a torn tail from lost data; `recovery-point-offset-checkpoint` and
-//! `log-start-offset-checkpoint` are Kafka's.
+//! `log-start-offset-checkpoint` are Kafka's. `trust-checkpoint` is in [`crate::log::trust`].
 
 use std::fs::File;
 use std::io;
@@ -19,6 +19,7 @@ use crate::log::checkpoint;
 use crate::log::error::LogError;
 use crate::log::files::{FileCache, replace_file, sync_dir};
 use crate::log::partition_dir::{self, PartitionDir};
+use crate::log::trust::Distrust;
 
 const LOCK_FILE: &str = ".lock";
 const CLEAN_SHUTDOWN_FILE: &str = ".kafka_cleanshutdown";
@@ -59,6 +60,7 @@ pub struct LogDir {
     failed: OnceLock<Arc<str>>,
     table: Mutex<Table>,
     table_changed: AtomicBool,
+    pub(super) distrust: Distrust,
     last_write: Mutex<Option<Instant>>,
     creations: AtomicU64,
     creations_synced: Mutex<u64>,
@@ -74,8 +76,8 @@ pub struct Inventory {
     pub deleted: Vec<PathBuf>,
     /// Directories that were moved aside and when the file system says that happened.
     pub stray: Vec<PathBuf>,
-    /// Names of partitions (`<topic>-<partition>`) with flushed records whose directory is gone: their data is lost.
-    pub missing: Vec<String>,
+    /// Partitions (`<topic>-<partition>`) with flushed records whose directory is gone: their data is lost.
+    pub missing: Vec<(String, TopicId)>,
 }
 
 impl LogDir {
@@ -118,6 +120,7 @@ impl LogDir {
             failed: OnceLock::new(),
             table: Mutex::new(load_table(root)?),
             table_changed: AtomicBool::new(false),
+            distrust: Distrust::load(root, clean)?,
             last_write: Mutex::new(None),
             creations: AtomicU64::new(0),
             creations_synced: Mutex::new(0),
@@ -164,7 +167,9 @@ impl LogDir {
         let lost = table
             .iter()
             .filter(|(name, recorded)| recorded.flush_point.is_some() && !self.root.join(&***name).is_dir());
-        inventory.missing = lost.map(|(name, _)| name.to_string()).collect();
+        inventory.missing = lost
+            .filter_map(|(name, recorded)| Some((name.to_string(), recorded.topic_id?)))
+            .collect();
         Ok(inventory)
     }
 
@@ -264,9 +269,19 @@ impl LogDir {
 
     /// Drops what is recorded about a partition.
     pub(super) fn forget(&self, name: &str) {
-        if self.table.lock().remove(name).is_some() {
-            self.table_changed.store(true, Ordering::Release);
-        }
+        self.distrust.forget(name);
+        self.table.lock().remove(name);
+        self.table_has_changed();
+    }
+
+    pub(super) fn table_has_changed(&self) {
+        self.table_changed.store(true, Ordering::Release);
+    }
+
+    /// Writes something while nobody else writes the shared files, so that older content never replaces newer.
+    pub(super) fn write_alone<T>(&self, write: impl FnOnce() -> T) -> T {
+        let _alone = self.last_write.lock();
+        write()
     }
 
     /// Writes the shared files if anything changed and the last write is a second ago. Called by the flusher.
@@ -335,6 +350,7 @@ impl LogDir {
         ] {
             replace_file(&self.root.join(name), checkpoint::format(lines).as_bytes())?;
         }
+        self.distrust.write_if_changed(&self.root)?;
         sync_dir(&self.root)
     }
 
@@ -345,6 +361,7 @@ impl LogDir {
     /// [`LogError`] if that could not be made durable; the next start then scans.
     pub fn close_clean(&self) -> Result<(), LogError> {
         self.check()?;
+        self.distrust.all_is_flushed();
         self.write_flush_points()?;
         // Kafka writes the broker epoch here; ours is in the metadata.
         replace_file(

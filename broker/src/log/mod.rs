@@ -30,6 +30,7 @@ mod retention;
 mod scan;
 mod segment;
 mod truncate;
+mod trust;
 
 pub use append::Appended;
 pub use config::LogConfig;

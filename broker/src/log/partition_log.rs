@@ -17,6 +17,7 @@ use crate::log::partition_dir::{self, DeletedDir};
 use crate::log::producer_snapshot;
 use crate::log::producer_state::ProducerState;
 use crate::log::segment::Segment;
+use crate::log::trust::Caching;
 
 /// The log of one partition. Not synchronised: it lives behind its partition's lock. Appends and hot reads are quick;
 /// [`Self::open`], truncation, retention and [`Self::close_clean`] may wait for the disk.
@@ -42,6 +43,7 @@ pub struct Log {
     pub(super) producers: ProducerState,
     pub(super) dirty: Dirty,
     pub(super) flush_in_flight: bool,
+    pub(super) caching: Caching,
 }
 
 impl Log {
@@ -57,11 +59,11 @@ impl Log {
         self.log_end
     }
 
-    /// Up to where the replica may acknowledge: what is on disk, or the log end with `write.caching`. After recovery 0
-    /// until what was recovered has been flushed once.
+    /// Up to where the replica may acknowledge: what is on disk, or the log end with `write.caching` once that is on
+    /// record. After recovery 0 until what was recovered has been flushed once.
     #[must_use]
     pub fn flushed_end(&self) -> Offset {
-        if self.config.write_caching {
+        if self.caches_writes() {
             self.log_end
         } else {
             self.durable_end
@@ -131,7 +133,9 @@ impl Log {
 
     /// Changes the configuration. Turning `write.caching` off makes the flushed end the real one at once.
     pub fn set_config(&mut self, config: Arc<LogConfig>) {
+        let cached = self.config.write_caching;
         self.config = config;
+        self.caching_changed(cached);
     }
 
     /// Number of idempotent producers remembered.
@@ -185,7 +189,7 @@ impl Log {
 
     /// Filler that the coming flush writes ahead of the batches in the active segment.
     fn plan_fill(&mut self) -> Option<Arc<Fill>> {
-        if self.config.write_caching {
+        if self.caches_writes() {
             return None;
         }
         let active = self.segments.last_mut()?;
@@ -224,9 +228,11 @@ impl Log {
         }
         let counts = outcome.flushed && outcome.generation == self.generation && outcome.end > self.durable_end;
         if !counts {
+            self.trust_if_flushed();
             return None;
         }
         self.durable_end = outcome.end;
+        self.trust_if_flushed();
         let epoch = outcome.epoch.unwrap_or(LeaderEpoch(-1));
         self.log_dir.record_flush(
             self.name(),

@@ -18,6 +18,7 @@ use crate::log::partition_log::Log;
 use crate::log::producer_state::ProducerState;
 use crate::log::scan::{Found, Scan};
 use crate::log::segment::{LOG_SUFFIX, Segment, corrupt};
+use crate::log::trust::Caching;
 
 /// What opening a log found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -83,6 +84,7 @@ impl Log {
             producers: ProducerState::default(),
             dirty: Dirty::default(),
             flush_in_flight: false,
+            caching: Caching::Unnoted,
         };
         let mut recovery = Recovery::default();
         if log.find_dir(&name, flush_point)? {
@@ -94,6 +96,7 @@ impl Log {
         let lost =
             |point: &FlushPoint| log.log_end < point.end || log.last_epoch.is_some_and(|epoch| epoch < point.epoch);
         recovery.short = flush_point.filter(lost);
+        log.recall_caching();
         Ok((log, recovery))
     }
 

@@ -7,7 +7,7 @@ use highwater_proto::record::{Batch, TimestampType};
 use highwater_proto::types::{Offset, TimestampMs};
 use parking_lot::MutexGuard;
 
-use super::{AckGroup, Partition, State, Storage, ack_error_code, is_fatal, log_error_code};
+use super::{AckGroup, Partition, State, ack_error_code, is_fatal, log_error_code};
 use tokio::time::Instant;
 
 use crate::log::{Appended, FlushOutcome, FlushSlot, FlushTarget, FlushTicket, LogError};
@@ -108,7 +108,7 @@ impl Partition {
         let (log_start, log_end, flushed) = (log.log_start(), log.log_end(), log.flushed_end());
         let unflushed = log_end.get() - log.durable_end().get();
         let flush = log.needs_flush()
-            && (!log.config().write_caching
+            && (!log.caches_writes()
                 || appended.rolled
                 || unflushed >= self.topic.settings().cached_flush.messages);
         let mut woken = smallvec::SmallVec::new();
@@ -163,9 +163,7 @@ impl Partition {
             return;
         }
         tracing::error!(%topic, %partition, %error, "replica is offline");
-        state.storage = Storage::Failed;
-        let effects = state.replica.stop(AckError::Storage);
-        let waiters = state.take_waiters();
+        let (effects, waiters) = state.fail();
         self.carry_out(state, effects);
         waiters.iter().for_each(|waiter| waiter.wake());
     }
@@ -201,6 +199,7 @@ impl FlushTarget for Partition {
         let _ = log.complete_flush(&outcome);
         let flushed = log.flushed_end();
         let effects = state.replica.flushed(flushed);
+        state.settle_flush_wait();
         self.carry_out(state, effects);
     }
 

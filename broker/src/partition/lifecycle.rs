@@ -27,6 +27,9 @@ impl Partition {
         let changed = before != (state.replica.is_leader(), state.replica.leader_epoch());
         // Whoever waits here has to look for the leader again, or to be refused for its old epoch.
         let waiters = if changed { state.take_waiters() } else { Vec::new() };
+        if changed {
+            state.flush_awaited = None;
+        }
         self.carry_out(state, effects);
         waiters.iter().for_each(|waiter| waiter.wake());
     }
@@ -37,7 +40,7 @@ impl Partition {
         let mut state = self.state.lock();
         let Ok(log) = state.log_mut() else { return };
         log.set_config(Arc::clone(&settings.log));
-        let needs_flush = log.needs_flush() && !settings.log.write_caching;
+        let needs_flush = log.needs_flush() && !log.caches_writes();
         let flushed = log.flushed_end();
         let mut effects = state.replica.reconfigure(settings.replica);
         // With write caching turned on or off, another end counts as flushed.
@@ -46,6 +49,22 @@ impl Partition {
         if needs_flush {
             self.submit_flush();
         }
+    }
+
+    /// True if `write.caching` is on but not yet on record in the data directory, which has to come first.
+    #[must_use]
+    pub fn awaits_write_caching(&self) -> bool {
+        self.state.lock().log().is_ok_and(Log::awaits_write_caching)
+    }
+
+    /// `write.caching` is on record: what is in the page cache counts from now on.
+    pub fn write_caching_is_noted(&self) {
+        let mut state = self.state.lock();
+        let Ok(log) = state.log_mut() else { return };
+        log.write_caching_is_noted();
+        let flushed = log.flushed_end();
+        let effects = state.replica.flushed_end_is(flushed);
+        self.carry_out(state, effects);
     }
 
     /// Has what recovery found flushed: it counts from then on.
@@ -152,6 +171,7 @@ impl Partition {
         let effects = state.replica.stop(error);
         // A flush that met a renamed directory would take the disk for broken.
         state.ending = true;
+        state.flush_awaited = None;
         while state.flushing.is_some() {
             if self.flush_over.wait_for(&mut state, MAX_FLUSH_WAIT).timed_out() {
                 break;
@@ -170,11 +190,7 @@ impl Partition {
     /// The disk failed.
     pub fn fail_storage(&self) {
         let mut state = self.state.lock();
-        if matches!(state.storage, Storage::Online(_)) {
-            state.storage = Storage::Failed;
-        }
-        let effects = state.replica.stop(AckError::Storage);
-        let waiters = state.take_waiters();
+        let (effects, waiters) = state.fail();
         self.carry_out(state, effects);
         waiters.iter().for_each(|waiter| waiter.wake());
     }

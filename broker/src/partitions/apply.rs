@@ -57,6 +57,7 @@ impl Partitions {
             }
         }
         self.configure(new, &changes);
+        self.note_write_caching();
         self.follow_brokers(new, &changes, &touched);
         // Whoever is woken by what ends below must already find it gone.
         self.image.store(Arc::clone(new));
@@ -105,6 +106,9 @@ impl Partitions {
             }
             None => self.open_log(&state, index)?,
         };
+        if log.awaits_write_caching() {
+            self.awaiting_write_caching.lock().push(key);
+        }
         let partition = Arc::new(self.new_partition(&state, index, log, checkpoint));
         self.map.pin().insert(key, Arc::clone(&partition));
         Some(partition)
@@ -175,6 +179,12 @@ impl Partitions {
         for index in 0..topic.partitions.len() {
             if let Some(partition) = self.get(topic.id, PartitionIndex(index as i32)) {
                 partition.configure();
+                if partition.awaits_write_caching() {
+                    self.awaiting_write_caching.lock().push(TopicPartition {
+                        topic_id: topic.id,
+                        partition: PartitionIndex(index as i32),
+                    });
+                }
             }
         }
     }

@@ -66,8 +66,34 @@ impl Partitions {
         renamed
     }
 
+    /// Puts on record which partitions acknowledge from the page cache, all at once; from then on they do. Where that
+    /// fails they go on flushing everything, until the next attempt.
+    pub(super) fn note_write_caching(&self) {
+        let keys = std::mem::take(&mut *self.awaiting_write_caching.lock());
+        let partitions: Vec<_> = keys
+            .iter()
+            .filter_map(|key| self.get(key.topic_id, key.partition))
+            .filter(|partition| partition.awaits_write_caching())
+            .collect();
+        if partitions.is_empty() {
+            return;
+        }
+        let named = partitions.iter().map(|partition| {
+            let topic = partition.topic();
+            (&**topic.name(), partition.index(), topic.id())
+        });
+        match self.log_dir.note_write_caching(named) {
+            Ok(()) => partitions.iter().for_each(|partition| partition.write_caching_is_noted()),
+            Err(error) => {
+                tracing::warn!(%error, "write caching is not on record yet; everything is flushed");
+                self.awaiting_write_caching.lock().extend(keys);
+            }
+        }
+    }
+
     /// Flushes cached writes of topics that have a `flush.ms`.
     pub fn flush_due(&self) {
+        self.note_write_caching();
         let now = self.clock.now();
         for partition in self.all() {
             if partition.topic().settings().cached_flush.interval < NEVER {

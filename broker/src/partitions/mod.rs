@@ -19,7 +19,7 @@ use parking_lot::Mutex;
 
 use crate::latency::Latency;
 use crate::log::{Flusher, Log, LogDir, LogError};
-use crate::partition::{Disk, Partition, TopicState};
+use crate::partition::{Disk, IsrProposals, Partition, TopicState};
 
 pub use self::recovery::{RecoveredLogs, RecoveryReport};
 
@@ -39,6 +39,7 @@ pub struct Partitions {
     log_dir: Arc<LogDir>,
     flusher: Arc<Flusher>,
     disk: Arc<Disk>,
+    proposals: Arc<IsrProposals>,
     map: Arc<PartitionMap>,
     topics: papaya::HashMap<TopicId, Arc<TopicState>, foldhash::fast::RandomState>,
     /// The image that has been carried out here.
@@ -49,6 +50,8 @@ pub struct Partitions {
     unusable: HashSet<TopicPartition>,
     /// One image at a time.
     applying: Mutex<()>,
+    /// Partitions that cache writes once that is on record.
+    awaiting_write_caching: Mutex<Vec<TopicPartition>>,
 }
 
 impl Partitions {
@@ -81,11 +84,13 @@ impl Partitions {
             log_dir: recovered.log_dir,
             disk: Arc::new(Disk::new(&flusher)),
             flusher,
+            proposals: Arc::default(),
             map,
             topics: papaya::HashMap::default(),
             image: ArcSwap::default(),
             unclaimed: Mutex::new(recovered.unclaimed),
             applying: Mutex::new(()),
+            awaiting_write_caching: Mutex::default(),
         }))
     }
 
@@ -158,6 +163,12 @@ impl Partitions {
         self.map.is_empty()
     }
 
+    /// Partitions that have something to ask of the controller.
+    #[must_use]
+    pub fn proposals(&self) -> &IsrProposals {
+        &self.proposals
+    }
+
     /// The flusher of the disk.
     #[must_use]
     pub fn flusher(&self) -> &Flusher {
@@ -192,6 +203,7 @@ impl Partitions {
             log,
             high_watermark,
             Arc::clone(&self.disk),
+            Arc::clone(&self.proposals),
         )
     }
 }

@@ -23,8 +23,10 @@ pub struct RecoveryReport {
     pub short: Vec<TopicPartition>,
     /// Logs that cannot be read; they were moved nowhere, and are offline.
     pub offline: Vec<TopicPartition>,
-    /// `<topic>-<partition>` of flushed logs whose directory is gone.
-    pub missing: Vec<String>,
+    /// Flushed logs whose directory is gone.
+    pub missing: Vec<TopicPartition>,
+    /// Logs that may have acknowledged from the page cache before an unclean stop.
+    pub untrusted: Vec<TopicPartition>,
     /// True if the last process stopped cleanly.
     pub clean: bool,
     /// Bytes that were read to find the ends of the logs.
@@ -77,10 +79,13 @@ impl RecoveredLogs {
         let high_watermarks = checkpoint::read(root);
         let opened = open_all(&log_dir, inventory.partitions, now);
         let mut report = RecoveryReport {
-            missing: inventory.missing,
+            missing: inventory.missing.iter().filter_map(missing).collect(),
+            short: log_dir.short(),
+            untrusted: log_dir.untrusted(),
             clean: log_dir.was_clean(),
             ..RecoveryReport::default()
         };
+        let mut lost = inventory.missing;
         let mut logs = HashMap::new();
         for (dir, topic_id, result) in opened {
             let key = TopicPartition {
@@ -90,6 +95,7 @@ impl RecoveredLogs {
             match result {
                 Ok((log, recovery)) => {
                     note(&mut report, key, &dir.name, &recovery);
+                    lost.extend(recovery.short.map(|_| (dir.name.clone(), topic_id)));
                     logs.insert(key, log);
                 }
                 Err(error) => {
@@ -97,6 +103,9 @@ impl RecoveredLogs {
                     report.offline.push(key);
                 }
             }
+        }
+        if !lost.is_empty() {
+            log_dir.note_short(lost)?;
         }
         let unclaimed = Unclaimed { logs, high_watermarks };
         Ok(Self {
@@ -121,6 +130,14 @@ impl RecoveredLogs {
             }
         }
     }
+}
+
+fn missing((name, topic_id): &(String, TopicId)) -> Option<TopicPartition> {
+    let (_, partition) = name.rsplit_once('-')?;
+    Some(TopicPartition {
+        topic_id: *topic_id,
+        partition: PartitionIndex(partition.parse().ok()?),
+    })
 }
 
 fn note(report: &mut RecoveryReport, key: TopicPartition, name: &str, recovery: &Recovery) {

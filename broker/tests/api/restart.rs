@@ -3,8 +3,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use highwater_broker::partitions::RecoveredLogs;
+use highwater_node::clock::Clock;
 use highwater_proto::kafka::ErrorCode;
-use highwater_proto::metadata::{Change, Partition};
+use highwater_proto::metadata::{Change, ConfigResource, Partition};
 use highwater_proto::types::{LeaderEpoch, PartitionIndex, TopicId};
 use uuid::Uuid;
 
@@ -206,6 +208,72 @@ async fn the_files_of_a_deleted_topic_stay_for_file_delete_delay_ms() {
     }
     tokio::time::sleep(Duration::from_millis(50)).await;
     assert_eq!(directories(&broker), ["delete"]);
+}
+
+/// The broker is killed now: what its directory says then of its replicas.
+fn untrusted_if_killed(broker: &TestBroker) -> Vec<TopicId> {
+    let copy = tempfile::tempdir().unwrap();
+    for entry in std::fs::read_dir(broker.data_dir()).unwrap() {
+        let entry = entry.unwrap();
+        let to = copy.path().join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            std::fs::create_dir(&to).unwrap();
+            for file in std::fs::read_dir(entry.path()).unwrap() {
+                let file = file.unwrap();
+                std::fs::copy(file.path(), to.join(file.file_name())).unwrap();
+            }
+        } else {
+            std::fs::copy(entry.path(), to).unwrap();
+        }
+    }
+    let recovered = RecoveredLogs::open(copy.path(), Clock::system().now_ms()).unwrap();
+    assert!(!recovered.report().clean);
+    let untrusted = recovered.report().untrusted.iter();
+    untrusted.map(|replica| replica.topic_id).collect()
+}
+
+#[tokio::test]
+async fn a_killed_broker_names_the_replicas_that_may_have_acknowledged_from_the_page_cache() {
+    let mut broker = TestBroker::start().await;
+    let configs = |value: &str| BTreeMap::from([("write.caching".to_owned(), value.to_owned())]);
+    let set = |value: &str| Change::PutTopic {
+        name: "cached".to_owned(),
+        topic_id: topic_id("cached"),
+        partition_count: 1,
+        configs: configs(value),
+        owner: None,
+    };
+    broker.create("cached", 1, &[("write.caching", "true")]).await;
+    broker.create("synced", 1, &[]).await;
+    let mut client = broker.connect().await;
+    for topic in ["cached", "synced"] {
+        assert_eq!(produce(&mut client, topic, -1, batch(&["a"])).await.error_code, 0);
+    }
+    assert_eq!(untrusted_if_killed(&broker), [topic_id("cached")]);
+    // Turned off, all is flushed soon, and the flusher takes the name away within a second.
+    broker.change(vec![set("false")]).await;
+    let trusted = async {
+        while !untrusted_if_killed(&broker).is_empty() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(LIMIT, trusted).await.unwrap();
+    // Turned on again by the broker's default, for all topics that do not say otherwise.
+    broker.change(vec![set("true")]).await;
+    let defaults = BTreeMap::from([("log.write.caching".to_owned(), "true".to_owned())]);
+    broker
+        .change(vec![Change::PutConfig(ConfigResource::ClusterDefault, defaults)])
+        .await;
+    let mut untrusted = untrusted_if_killed(&broker);
+    untrusted.sort();
+    let mut both = vec![topic_id("cached"), topic_id("synced")];
+    both.sort();
+    assert_eq!(untrusted, both);
+    drop(client);
+    let dir = broker.stop().await;
+    drop(broker);
+    let recovered = RecoveredLogs::open(dir.path(), Clock::system().now_ms()).unwrap();
+    assert_eq!(recovered.report().untrusted, [], "a clean stop trusts all");
 }
 
 #[tokio::test]

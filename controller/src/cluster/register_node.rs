@@ -20,10 +20,6 @@ pub struct RegisterNode {
     pub cluster_id: String,
     /// What it says of itself.
     pub registration: NodeRegistration,
-    /// Its data directory was left clean.
-    pub clean_shutdown: bool,
-    /// Some replica acknowledged from the page cache.
-    pub write_caching: bool,
 }
 
 /// The registration is committed.
@@ -152,15 +148,9 @@ impl RegisterNode {
         let mut steps = Steps::new();
         if let Some(known) = known {
             fence_node::fence(image, settings, id, &mut steps);
-            let distrust = if known.registration.directory_id != self.registration.directory_id {
-                Some(Distrust::Lost)
-            } else if !self.clean_shutdown && self.write_caching {
-                Some(Distrust::Unclean)
-            } else {
-                None
-            };
-            if let Some(distrust) = distrust {
-                distrust_all(image, settings, id, distrust, &mut steps);
+            // Another or a new directory: all replicas are empty.
+            if known.registration.directory_id != self.registration.directory_id {
+                distrust_all(image, settings, id, &mut steps);
             }
             // Only when the last of these is committed is the new incarnation registered.
             steps.cut();
@@ -174,7 +164,7 @@ impl RegisterNode {
 }
 
 /// All replicas of a node leave ISR and ELR.
-fn distrust_all(image: &MetadataImage, settings: &Settings, id: NodeId, distrust: Distrust, steps: &mut Steps) {
+fn distrust_all(image: &MetadataImage, settings: &Settings, id: NodeId, steps: &mut Steps) {
     for topic in image.topics() {
         for (index, partition) in topic.indexed_partitions() {
             if !partition.replicas.contains(&id) {
@@ -184,7 +174,7 @@ fn distrust_all(image: &MetadataImage, settings: &Settings, id: NodeId, distrust
             let mut changed = (**partition).clone();
             voters.fence(&mut changed, id);
             let fenced = changed.clone();
-            voters.distrust(&mut changed, id, distrust);
+            voters.distrust(&mut changed, id, Distrust::Lost);
             if changed != fenced {
                 steps.push(Change::PutPartition(topic.id, index, changed));
             }

@@ -18,6 +18,8 @@ pub struct DistrustedReplicas {
     pub missing: BTreeSet<TopicPartition>,
     /// The log cannot be read: its disk failed.
     pub offline: BTreeSet<TopicPartition>,
+    /// They may have acknowledged from the page cache before an unclean stop (`write.caching`).
+    pub untrusted: BTreeSet<TopicPartition>,
 }
 
 /// A registered node is ready.
@@ -89,6 +91,8 @@ impl UnfenceNode {
                 }
                 if self.replicas.short.contains(&key) || self.replicas.missing.contains(&key) {
                     voters.distrust(&mut changed, self.node, Distrust::Lost);
+                } else if self.replicas.untrusted.contains(&key) {
+                    voters.distrust(&mut changed, self.node, Distrust::Unclean);
                 }
                 if changed != **partition {
                     changes.push(Change::PutPartition(topic.id, index, changed));

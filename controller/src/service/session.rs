@@ -115,6 +115,7 @@ async fn open(shared: &Shared, register: Register) -> Result<Result<Session, Str
         .and_then(TryInto::try_into)
         .map_err(malformed)?;
     let incarnation = registration.incarnation;
+    let clean_shutdown = register.clean_shutdown;
     let _turn = shared.sessions.registering.lock().await;
     if shared.sessions.is_superseded(incarnation) {
         return Ok(Err("a later process start of this node has taken its place".to_owned()));
@@ -129,8 +130,6 @@ async fn open(shared: &Shared, register: Register) -> Result<Result<Session, Str
         node_id: register.node_id.map(NodeId),
         cluster_id: register.cluster_id,
         registration,
-        clean_shutdown: register.clean_shutdown,
-        write_caching: register.write_caching,
     };
     let decided = shared.decided(command).await?;
     let registered = match decided.reply {
@@ -146,7 +145,7 @@ async fn open(shared: &Shared, register: Register) -> Result<Result<Session, Str
         shared.sessions.supersede(earlier);
     }
     let (stream, close) = shared.sessions.opened(node, epoch, shared.clock.now());
-    tracing::info!(%node, %epoch, "a node registered");
+    tracing::info!(%node, %epoch, clean_shutdown, "a node registered");
     let cluster_id = decided.image.cluster.cluster_id.clone();
     let revision = decided.image.revision.get();
     Ok(Ok(Session {
@@ -243,7 +242,9 @@ impl Session {
                     },
                 ))
             }
-            Said::Register(_) | Said::Heartbeat(_) => Box::pin(std::future::ready(Ok(None))),
+            Said::Register(_) | Said::Heartbeat(_) | Said::LogEnds(_) | Said::HandedOver(_) | Said::Released(_) => {
+                Box::pin(std::future::ready(Ok(None)))
+            }
         })
     }
 }
@@ -306,6 +307,7 @@ fn distrusted(request: Unfence) -> Result<DistrustedReplicas, Status> {
         short: set(request.short)?,
         missing: set(request.missing)?,
         offline: set(request.offline)?,
+        untrusted: set(request.untrusted)?,
     })
 }
 

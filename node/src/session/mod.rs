@@ -62,8 +62,6 @@ pub struct Registration {
     pub node: NodeRegistration,
     /// The data directory was left clean.
     pub clean_shutdown: bool,
-    /// Some replica acknowledges from the page cache.
-    pub write_caching: bool,
 }
 
 /// What the controller made of a registration.
@@ -86,6 +84,8 @@ pub struct Recovery {
     pub missing: Vec<TopicPartition>,
     /// Their disk failed.
     pub offline: Vec<TopicPartition>,
+    /// They may have acknowledged from the page cache before an unclean stop.
+    pub untrusted: Vec<TopicPartition>,
 }
 
 /// Why the tie to the controller is gone, or an answer did not come.

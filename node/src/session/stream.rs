@@ -227,7 +227,7 @@ impl<'a> Session<'a> {
         match heard.response {
             Some(Heard::Refused(refused)) => return Some(LinkError::Refused(refused.reason)),
             Some(Heard::Unfenced(unfenced)) => {
-                // From now on the controller knows what was short or missing; later reconnects do not say it again.
+                // From now on the controller knows what was found wanting; later reconnects do not say it again.
                 self.shared.wanted.send_if_modified(|wanted| {
                     if let Some(recovery) = &mut wanted.unfence {
                         *recovery = Recovery {
@@ -243,7 +243,7 @@ impl<'a> Session<'a> {
                 state.send_modify(|state| state.may_leave_at = Some(Revision(may_leave.revision)));
             }
             Some(Heard::Release(release)) => self.release(release),
-            Some(Heard::Registered(_) | Heard::Alive(_)) | None => {}
+            Some(Heard::AskLogEnds(_) | Heard::HandOver(_) | Heard::Registered(_) | Heard::Alive(_)) | None => {}
         }
         None
     }
@@ -289,6 +289,7 @@ impl<'a> Session<'a> {
             disk_free_bytes: number(status.disk_free_bytes),
             disk_total_bytes: number(status.disk_total_bytes),
             oldest_unfinished_flush_ms: i64::try_from(flush_ms).unwrap_or(i64::MAX),
+            longest_worker_stall_ms: 0,
         }
     }
 }
@@ -310,7 +311,6 @@ fn register(shared: &Shared) -> Register {
         cluster_id: identity.map_or_else(|| registration.cluster_id.clone(), |identity| identity.cluster_id),
         registration: Some((&registration.node).into()),
         clean_shutdown: registration.clean_shutdown,
-        write_caching: registration.write_caching,
     }
 }
 
@@ -328,5 +328,6 @@ fn unfence(recovery: &Recovery) -> Unfence {
         short: replicas(&recovery.short),
         missing: replicas(&recovery.missing),
         offline: replicas(&recovery.offline),
+        untrusted: replicas(&recovery.untrusted),
     }
 }

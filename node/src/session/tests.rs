@@ -94,6 +94,7 @@ impl Scripted {
             Said::Heartbeat(_) => Heard::Alive(Alive {}),
             Said::Unfence(_) => Heard::Unfenced(Unfenced { revision }),
             Said::Leave(_) => Heard::MayLeave(MayLeave { revision }),
+            Said::LogEnds(_) | Said::HandedOver(_) | Said::Released(_) => return None,
         })
     }
 }
@@ -257,7 +258,6 @@ fn registration() -> Registration {
             api_ranges: Vec::new(),
         },
         clean_shutdown: true,
-        write_caching: false,
     }
 }
 

@@ -298,6 +298,7 @@ fn turning_write_caching_off_makes_the_flushed_end_the_real_one_at_once() {
     let disk = Disk::new();
     let caching = with(|c| c.write_caching = true);
     let (mut log, _) = disk.open(&caching);
+    log.write_caching_is_noted();
     append(&mut log, &batch(0, 2));
     flush(&mut log);
     append(&mut log, &batch(1, 2));

@@ -7,13 +7,16 @@ mod producers;
 mod recovery;
 mod retention;
 mod truncation;
+mod trust;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use highwater_proto::record::{Batch, BatchBuilder, Batches};
-use highwater_proto::types::{LeaderEpoch, Offset, PartitionIndex, ProducerEpoch, ProducerId, TimestampMs, TopicId};
+use highwater_proto::types::{
+    LeaderEpoch, Offset, PartitionIndex, ProducerEpoch, ProducerId, TimestampMs, TopicId, TopicPartition,
+};
 use tempfile::TempDir;
 use uuid::Uuid;
 

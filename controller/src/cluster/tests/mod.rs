@@ -243,8 +243,6 @@ impl Cluster {
             node_id: Some(NodeId(id)),
             cluster_id: "cluster".into(),
             registration: self.registration(NodeRole::Broker, directory),
-            clean_shutdown: true,
-            write_caching: false,
         }
     }
 
@@ -283,8 +281,6 @@ impl Cluster {
             node_id: None,
             cluster_id: String::new(),
             registration,
-            clean_shutdown: true,
-            write_caching: false,
         };
         let node = self.run(&command).unwrap().node;
         self.unfence(node.get(), DistrustedReplicas::default());

@@ -152,35 +152,92 @@ fn another_directory_empties_the_replicas_even_the_last_member() {
     );
 }
 
+fn untrusted(keys: impl IntoIterator<Item = TopicPartition>) -> DistrustedReplicas {
+    DistrustedReplicas {
+        untrusted: keys.into_iter().collect(),
+        ..DistrustedReplicas::default()
+    }
+}
+
 #[test]
-fn an_unclean_stop_with_write_caching_is_distrusted_but_the_last_known_leader_returns() {
-    let mut cluster = Cluster::with_brokers(2);
-    cluster.create(topic("single", 2, 1)).unwrap();
-    cluster.create(topic("double", 1, 2)).unwrap();
-    cluster.fence(2);
-    assert_eq!(cluster.partition("double", 0).isr, nodes(&[1]));
-    let command = RegisterNode {
-        clean_shutdown: false,
-        write_caching: true,
-        ..cluster.register_command(1, 1_001)
+fn an_untrusted_replica_leaves_isr_and_elr_and_the_others_stay() {
+    let mut cluster = Cluster::with_brokers(3);
+    cluster.settings.min_insync_replicas = 2;
+    cluster.create(topic("cached", 1, 3)).unwrap();
+    cluster.create(topic("synced", 1, 3)).unwrap();
+    let replicas = cluster.partition("cached", 0).replicas.clone();
+    // The last two leave below min ISR: the last member stays in the ISR, the one before in the ELR.
+    for node in [replicas[2], replicas[1], replicas[0]] {
+        cluster.fence(node.get());
+    }
+    let seats = |cluster: &Cluster, name: &str| {
+        let partition = cluster.partition(name, 0);
+        (partition.leader, partition.isr.clone(), partition.elr.clone())
     };
-    cluster.run(&command).unwrap();
-    let partition = cluster.partition("double", 0);
-    assert_eq!((partition.isr.len(), partition.elr.len()), (0, 0));
-    // Nobody is trusted: the last known leader, not the other replica that lacks what was acknowledged since.
-    cluster.start(2);
-    assert_eq!(cluster.partition("double", 0).leader, None);
-    cluster.unfence(1, DistrustedReplicas::default());
-    assert_eq!(cluster.partition("double", 0).leader, Some(NodeId(1)));
-    assert!(
-        cluster
-            .image
-            .topic("single")
-            .unwrap()
-            .partitions
-            .iter()
-            .all(|p| p.leader.is_some())
+    assert_eq!(seats(&cluster, "cached"), (None, vec![replicas[0]], vec![replicas[1]]));
+    let key = cluster.key("cached", 0);
+    let synced = cluster.partition("synced", 0).clone();
+    for node in [replicas[1], replicas[0]] {
+        cluster.register(node.get());
+        cluster.unfence(node.get(), untrusted([key]));
+    }
+    assert_eq!(
+        seats(&cluster, "cached"),
+        (Some(replicas[0]), vec![replicas[0]], vec![]),
+        "all are merely unclean: the last known leader"
     );
+    let after = cluster.partition("synced", 0);
+    assert!(
+        after.leader.is_some() && synced.isr.contains(&after.leader.unwrap())
+            || synced.elr.contains(&after.leader.unwrap())
+    );
+    assert!(
+        after.isr.len() + after.elr.len() >= 2,
+        "not named, so trusted: {after:?}"
+    );
+}
+
+#[test]
+fn an_untrusted_replica_waits_for_a_trusted_one() {
+    let mut cluster = Cluster::with_brokers(2);
+    cluster.settings.min_insync_replicas = 2;
+    cluster.create(topic("a", 1, 2)).unwrap();
+    let replicas = cluster.partition("a", 0).replicas.clone();
+    cluster.fence(replicas[1].get());
+    cluster.fence(replicas[0].get());
+    let key = cluster.key("a", 0);
+    cluster.register(replicas[0].get());
+    cluster.unfence(replicas[0].get(), untrusted([key]));
+    assert_eq!(
+        cluster.partition("a", 0).leader,
+        None,
+        "the other one holds all that was acknowledged"
+    );
+    cluster.start(replicas[1].get());
+    assert_eq!(cluster.partition("a", 0).leader, Some(replicas[1]));
+}
+
+#[test]
+fn an_untrusted_only_replica_leads_again_as_the_last_known_leader() {
+    let mut cluster = Cluster::with_brokers(2);
+    cluster.create(topic("single", 1, 1)).unwrap();
+    cluster.create(topic("double", 1, 2)).unwrap();
+    let leader = cluster.partition("single", 0).leader.unwrap();
+    let other = NodeId(3 - leader.get());
+    cluster.fence(other.get());
+    let keys = [cluster.key("single", 0), cluster.key("double", 0)];
+    cluster.register(leader.get());
+    // Nobody is trusted: the last known leader, not the other replica that lacks what was acknowledged since.
+    cluster.unfence(leader.get(), untrusted(keys));
+    cluster.start(other.get());
+    for name in ["single", "double"] {
+        let partition = cluster.partition(name, 0);
+        assert_eq!(
+            (partition.leader, partition.isr.clone()),
+            (Some(leader), vec![leader]),
+            "{name}"
+        );
+    }
 }
 
 #[test]

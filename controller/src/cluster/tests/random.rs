@@ -265,12 +265,8 @@ impl Run {
         let directory = self.directories.entry(broker).or_insert(1_000_000 * broker as u128);
         *directory += 1_000_000 * u128::from(new);
         let directory = *directory;
-        let command = RegisterNode {
-            clean_shutdown: clean,
-            write_caching,
-            ..self.cluster.register_command(broker, directory)
-        };
-        if new || (write_caching && !clean) {
+        let command = self.cluster.register_command(broker, directory);
+        if new {
             self.lose(node, |_| true);
         }
         // A client registers until it is registered.
@@ -289,17 +285,23 @@ impl Run {
             );
         }
         let mut replicas = DistrustedReplicas::default();
+        let own: Vec<TopicPartition> = self
+            .partitions()
+            .into_iter()
+            .filter_map(|(key, partition)| partition.replicas.contains(&node).then_some(key))
+            .collect();
         if short {
-            let own = self
-                .partitions()
-                .into_iter()
-                .filter(|(_, partition)| partition.replicas.contains(&node));
-            replicas.short = own
-                .map(|(key, _)| key)
-                .filter(|key| key.partition.get() % 2 == 0)
-                .collect();
-            self.lose(node, |key| replicas.short.contains(key));
+            let even = own.iter().filter(|key| key.partition.get() % 2 == 0);
+            replicas.short = even.copied().collect();
         }
+        if write_caching && !clean {
+            // Not all topics cache: the others are trusted.
+            let cached = own.iter().filter(|key| key.partition.get() != 1);
+            replicas.untrusted = cached.copied().collect();
+        }
+        self.lose(node, |key| {
+            replicas.short.contains(key) || replicas.untrusted.contains(key)
+        });
         let unfence = UnfenceNode { node, epoch, replicas };
         if self.run(&unfence, crash_after).is_none() {
             self.run(&unfence, usize::MAX);

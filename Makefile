@@ -22,7 +22,7 @@ setup-test: setup ## What all tests need on top: etcd, kcat, the Java, Python an
 	tools/setup
 
 release: setup
-	cargo build --release --locked -p highwater-standalone
+	cargo build --release --locked
 
 define FIRST_MESSAGE
 Highwater starts on 127.0.0.1:9092, data in ./highwater-data. Stop it with Ctrl-C. The first message, in another terminal:

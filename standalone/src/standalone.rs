@@ -8,13 +8,11 @@ use highwater_controller::service::{Controller, ControllerConfig};
 use highwater_controller::store::EmbeddedStore;
 use highwater_coordinator::process::{CoordinatorProcess, ProcessParts as CoordinatorParts};
 use highwater_node::clock::Clock;
-use highwater_node::config::{ListenerConfig, NodeConfig};
+use highwater_node::config::NodeConfig;
 use highwater_node::data_dir::DataDir;
-use highwater_node::http::{Health, serve_http};
+use highwater_node::process::{Surroundings, bound_address, listen_for_clients};
 use highwater_node::shutdown::Shutdown;
-use highwater_node::telemetry::Metrics;
-use highwater_node::transport::{CallCounts, Dialer, Listener, MemoryNetwork};
-use tokio::net::{TcpListener, TcpSocket};
+use highwater_node::transport::{Dialer, MemoryNetwork};
 
 /// Folder of the metadata store in the data directory.
 const METADATA_FOLDER: &str = "metadata";
@@ -67,22 +65,17 @@ impl Running {
     }
 
     async fn start(&mut self, config: &NodeConfig, shutdown: &Shutdown) -> anyhow::Result<()> {
-        let clock = Clock::system();
-        let (metrics, health) = (Metrics::new(&clock), Health::new());
         let data_dir = Arc::new(DataDir::open(&config.data_dir)?);
-        let listeners = bind(config).await?;
-        let http = Listener::bind(&config.http_listener)
-            .await
-            .with_context(|| format!("cannot listen on http.listener={}", config.http_listener))?;
-        tracing::info!(
-            address = format!("{}:{}", http.host(), http.port()),
-            "health and metrics are served"
-        );
-        tokio::spawn(serve_http(http, health.clone(), metrics.clone(), shutdown.token()));
+        let listeners = listen_for_clients(config).await?;
+        let Surroundings {
+            clock,
+            metrics,
+            health,
+            calls,
+        } = Surroundings::start(config, shutdown).await?;
 
         let network = MemoryNetwork::new();
         let dialer = Dialer::new(network.clone());
-        let calls = CallCounts::new(&metrics);
         let listen = |part| network.listen(part, PORT).map(|listener| listener.counted(&calls));
         // Each part stops by itself and in order, not at once with the others.
         let part = || Shutdown::new(config.shutdown_grace);
@@ -95,7 +88,7 @@ impl Running {
         let cluster_id = controller.image().cluster.cluster_id.clone();
         let controllers = vec![(CONTROLLER.to_owned(), PORT)];
 
-        let addresses: Vec<_> = listeners.iter().map(address).collect();
+        let addresses: Vec<_> = listeners.iter().map(bound_address).collect();
         let broker = BrokerProcess::start(BrokerParts {
             config,
             data_dir: Arc::clone(&data_dir),
@@ -144,14 +137,6 @@ impl Running {
     }
 }
 
-/// Name and address of a listener, with the port that it really has.
-fn address((listener, socket): &(ListenerConfig, TcpListener)) -> (String, String) {
-    let address = socket
-        .local_addr()
-        .map_or_else(|_| listener.bind_address(), |address| address.to_string());
-    (listener.name.clone(), address)
-}
-
 async fn start_controller(
     config: &NodeConfig,
     data_dir: &DataDir,
@@ -167,35 +152,4 @@ async fn start_controller(
     Controller::start(store, settings, clock.clone(), shutdown.clone())
         .await
         .context("cannot start the controller")
-}
-
-/// The first address that the host has and that can be bound.
-async fn listen(address: &str, backlog: u32) -> std::io::Result<TcpListener> {
-    let mut refused = std::io::Error::new(std::io::ErrorKind::NotFound, "the host has no address");
-    for candidate in tokio::net::lookup_host(address).await? {
-        let socket = if candidate.is_ipv4() {
-            TcpSocket::new_v4()?
-        } else {
-            TcpSocket::new_v6()?
-        };
-        // As a server does: the port of a process that has just ended can be bound again.
-        socket.set_reuseaddr(true)?;
-        match socket.bind(candidate).and_then(|()| socket.listen(backlog)) {
-            Ok(listener) => return Ok(listener),
-            Err(error) => refused = error,
-        }
-    }
-    Err(refused)
-}
-
-async fn bind(config: &NodeConfig) -> anyhow::Result<Vec<(ListenerConfig, TcpListener)>> {
-    let mut bound = Vec::new();
-    for listener in &config.listeners.all {
-        let address = listener.bind_address();
-        let socket = listen(&address, config.broker.network.listen_backlog)
-            .await
-            .with_context(|| format!("cannot listen on {address} (listeners={}://{address})", listener.name))?;
-        bound.push((listener.clone(), socket));
-    }
-    Ok(bound)
 }

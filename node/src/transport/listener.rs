@@ -67,7 +67,15 @@ impl Listener {
         self
     }
 
-    /// Host of the endpoint: for TCP the bound address, which may be the wildcard.
+    /// The same listener under the address that others are told, where that is not the bound one.
+    #[must_use]
+    pub fn advertised_as(mut self, host: &str, port: u16) -> Self {
+        host.clone_into(&mut self.host);
+        self.port = port;
+        self
+    }
+
+    /// Host of the endpoint: for TCP the bound address, which may be the wildcard, unless another one is advertised.
     #[must_use]
     pub fn host(&self) -> &str {
         &self.host

@@ -1,0 +1,122 @@
+//! The binary `highwater-controller`: it decides for the cluster, and is the only one that talks to etcd.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use clap::Parser;
+use highwater_controller::process::{ControllerProcess, ProcessParts};
+use highwater_controller::store::{EmbeddedStore, MetadataStore};
+use highwater_node::config::{LoadError, NodeConfig, Sources};
+use highwater_node::data_dir::DataDir;
+use highwater_node::process::{self, CONFIGURATION_HELP, CommonArgs, Part, Surroundings};
+use highwater_node::shutdown::Shutdown;
+use highwater_proto::config::Profile;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Where the cluster's other processes reach a controller, unless configured.
+const GRPC_PORT: u16 = 9190;
+/// Folder of the embedded store in the data directory.
+const METADATA_FOLDER: &str = "metadata";
+
+const FIRST_STEPS: &str = "\
+FIRST STEPS
+  highwater-controller --etcd etcd-0:2379,etcd-1:2379,etcd-2:2379
+  curl HOST:9644/readyz                                whether it can take over, or decides
+
+  Start three for a cluster: one of them decides, the others stand by and take over when it is lost. Brokers and
+  coordinators are given the addresses of all. Without --etcd there can be only one, which keeps the cluster's metadata
+  in its --data-dir. Several processes on one machine each need their own --grpc and --http.
+
+  SIGTERM lets another controller take over first.";
+
+/// A controller of a Highwater cluster: topics, leaders and who is alive.
+#[derive(Debug, Parser)]
+#[command(
+    name = "highwater-controller",
+    version,
+    after_long_help = format!("{CONFIGURATION_HELP}\n\n{FIRST_STEPS}"),
+    after_help = "More with --help."
+)]
+struct Args {
+    /// Where to find etcd, separated by commas; without it this is the only controller, with a store of its own
+    #[arg(long, value_name = "HOST:PORT,...")]
+    etcd: Option<String>,
+    /// Where the store is kept when there is no etcd; created if missing [default: /var/lib/highwater]
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+    /// Where brokers, coordinators and other controllers connect [default: 0.0.0.0:9190]
+    #[arg(long, value_name = "HOST:PORT")]
+    grpc: Option<String>,
+    #[command(flatten)]
+    common: CommonArgs,
+}
+
+impl Args {
+    fn sources(self) -> Result<Sources, LoadError> {
+        self.common.sources([
+            ("etcd.endpoints", self.etcd),
+            ("log.dirs", self.data_dir.map(|dir| dir.to_string_lossy().into_owned())),
+            ("grpc.listener", self.grpc),
+        ])
+    }
+}
+
+fn main() -> ExitCode {
+    process::main(
+        "highwater-controller",
+        Profile::Cluster,
+        Args::parse().sources(),
+        |config| process::run_part(config, start),
+    )
+}
+
+struct Running {
+    controller: ControllerProcess,
+    /// The lock of the data directory, where the store is embedded.
+    _data_dir: Option<DataDir>,
+}
+
+impl Part for Running {
+    async fn failed(&self) -> anyhow::Error {
+        anyhow::Error::from(self.controller.failed().await).context("the controller cannot go on")
+    }
+
+    async fn stop(self) {
+        self.controller.stop().await;
+    }
+}
+
+async fn start(config: NodeConfig, surroundings: Surroundings) -> anyhow::Result<Running> {
+    let (store, data_dir) = open_store(&config).await?;
+    let grpc = surroundings.listen_for_processes(&config, GRPC_PORT).await?;
+    let controller = ControllerProcess::start(ProcessParts {
+        config: &config,
+        store,
+        advertised: format!("{}:{}", grpc.host(), grpc.port()),
+        grpc,
+        clock: surroundings.clock,
+        shutdown: Shutdown::new(config.shutdown_grace),
+        metrics: surroundings.metrics,
+        health: surroundings.health.check("controller"),
+    });
+    let controller = controller.await?;
+    Ok(Running {
+        controller,
+        _data_dir: data_dir,
+    })
+}
+
+async fn open_store(config: &NodeConfig) -> anyhow::Result<(Arc<dyn MetadataStore>, Option<DataDir>)> {
+    if !config.cluster.etcd_endpoints.is_empty() {
+        anyhow::bail!("etcd.endpoints: this build has no etcd store");
+    }
+    let data_dir = DataDir::open(&config.data_dir)?;
+    let folder = data_dir.path().join(METADATA_FOLDER);
+    let store = tokio::task::spawn_blocking(move || EmbeddedStore::open(&folder)).await?;
+    let store = store.context("cannot open the metadata store")?;
+    Ok((Arc::new(store), Some(data_dir)))
+}

@@ -69,8 +69,13 @@ impl Metrics {
 
     /// An answer carries an error: of a partition, a topic, or the whole request.
     pub fn error(&self, api: ApiKey, error: ErrorCode) {
+        self.errors_seen(api, error, 1);
+    }
+
+    /// Counts an error code that is in a response so often.
+    pub fn errors_seen(&self, api: ApiKey, error: ErrorCode, count: u64) {
         if error != ErrorCode::None {
-            *self.errors.lock().entry((api, error)).or_default() += 1;
+            *self.errors.lock().entry((api, error)).or_default() += count;
         }
     }
 

@@ -7,8 +7,8 @@ use bytes::Bytes;
 use highwater_proto::kafka::{ApiKey, ByteStr, DecodeError, ErrorCode, Message, Reader, Request};
 use highwater_proto::types::{ShardId, ShardKind};
 
-use crate::api::{RawRequest, RequestContext, answer, count_errors};
-use crate::forward::{ForwardedRequest, shard_of};
+use crate::api::{RawRequest, RequestContext, answer};
+use crate::forward::{Forwarded, ForwardedRequest, shard_of};
 use crate::reply::{Answer, Pending, ReplyWriter};
 
 /// An API whose request begins with the group id.
@@ -20,34 +20,38 @@ pub(super) trait GroupRequest {
     fn failed(version: i16, request: Self::Request, error: ErrorCode) -> <Self::Request as Request>::Response;
 }
 
-type ResponseOf<A> = <<A as GroupRequest>::Request as Request>::Response;
-
 /// Forwards a request to the shard of the group that it names first.
 pub(super) fn dispatch_by_group<A: GroupRequest>(request: RawRequest) -> Option<Pending> {
     let group = leading_string::<A::Request>(&request.body, request.version).ok()?;
     let shard = shard_of_group(&request.context, &group);
+    Some(dispatch_to::<A>(request, shard))
+}
+
+/// Forwards a request as it came to one shard, or says why that cannot be found.
+pub(super) fn dispatch_to<A: GroupRequest>(request: RawRequest, shard: Result<ShardId, ErrorCode>) -> Pending {
     let api = A::Request::API_KEY;
     // Handed over before the future is made: in the order of arrival.
     let handed_over = shard.map(|shard| {
         let body = request.body.clone();
         send(&request.context, shard, api, request.version, body)
     });
-    Some(Pending::Later(Box::pin(async move {
+    Pending::Later(Box::pin(async move {
         let outcome = match handed_over {
             Ok(reply) => reply.await,
             Err(error) => Err(error),
         };
         match outcome {
-            Ok(body) => {
-                // A coordinator's reply goes out as it came; it is looked into only to count the errors in it.
-                if let Ok(response) = decode_reply::<ResponseOf<A>>(body.clone(), request.version) {
-                    count_errors(&request.context, api, &response);
-                }
-                raw_answer(api, request.version, request.correlation_id, &body)
+            Ok(reply) => {
+                let metrics = request.context.broker.metrics();
+                reply
+                    .errors
+                    .iter()
+                    .for_each(|(error, count)| metrics.errors_seen(api, *error, *count));
+                raw_answer(api, request.version, request.correlation_id, &reply.body)
             }
             Err(error) => failed_answer::<A>(request, error),
         }
-    })))
+    }))
 }
 
 /// Hands one body to the owner of a shard.
@@ -57,7 +61,7 @@ pub(super) fn send(
     api: ApiKey,
     version: i16,
     body: Bytes,
-) -> impl Future<Output = Result<Bytes, ErrorCode>> + Send + use<> {
+) -> impl Future<Output = Result<Forwarded, ErrorCode>> + Send + use<> {
     let forwarded = ForwardedRequest {
         shard,
         api_key: api.code(),
@@ -82,7 +86,8 @@ pub(super) fn shard_of_group(context: &RequestContext, group: &str) -> Result<Sh
 }
 
 /// Decodes what a coordinator answered.
-pub(super) fn decode_reply<R: Message>(mut body: Bytes, version: i16) -> Result<R, ErrorCode> {
+pub(super) fn decode_reply<R: Message>(reply: Forwarded, version: i16) -> Result<R, ErrorCode> {
+    let mut body = reply.body;
     R::decode(&mut body, version).map_err(|error| {
         tracing::error!(message = R::NAME, version, %error,
             "a coordinator sent a reply that does not parse; check that all processes run the same version");

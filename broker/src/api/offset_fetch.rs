@@ -11,7 +11,9 @@ use highwater_proto::kafka::messages::offset_fetch::{OffsetFetchRequest, OffsetF
 use highwater_proto::kafka::{ApiKey, ByteStr, ErrorCode, Message};
 use highwater_proto::types::ShardId;
 
-use crate::api::forwarded::{GroupRequest, decode_reply, dispatch_by_group, encode_request, gather, send, split};
+use crate::api::forwarded::{
+    GroupRequest, decode_reply, dispatch_by_group, dispatch_to, encode_request, gather, send, shard_of_group, split,
+};
 use crate::api::{RawApi, RawRequest, RequestContext, answer};
 use crate::reply::Pending;
 
@@ -29,22 +31,20 @@ impl RawApi for OffsetFetch {
     const VERSIONS: RangeInclusive<i16> = 1..=9;
     const FORWARDED: bool = true;
 
-    fn dispatch(mut request: RawRequest) -> Option<Pending> {
+    fn dispatch(request: RawRequest) -> Option<Pending> {
         if request.version < MANY_GROUPS {
             return dispatch_by_group::<Self>(request);
         }
         let version = request.version;
-        let decoded = OffsetFetchRequest::decode(&mut request.body, version).ok()?;
+        let decoded = OffsetFetchRequest::decode(&mut request.body.clone(), version).ok()?;
+        if let Some(shard) = only_shard(&request.context, &decoded.groups) {
+            return Some(dispatch_to::<Self>(request, Ok(shard)));
+        }
         let (context, require_stable) = (&request.context, decoded.require_stable);
         let hand_over = |shard, groups| hand_over(context, shard, version, require_stable, groups);
         let parts = split(context, decoded.groups, |group| &group.group_id, hand_over);
         Some(Pending::Later(Box::pin(async move {
-            let groups = gather(parts, |group_id, error| OffsetFetchResponseGroup {
-                group_id,
-                error_code: error.code(),
-                ..OffsetFetchResponseGroup::default()
-            })
-            .await;
+            let groups = gather(parts, failed_group).await;
             let response = OffsetFetchResponse {
                 groups,
                 ..OffsetFetchResponse::default()
@@ -57,6 +57,22 @@ impl RawApi for OffsetFetch {
                 &response,
             )
         })))
+    }
+}
+
+/// The shard of all groups of a request, if they have one in common: that of a consumer, which names its own group. Such
+/// a request and its reply travel as they are.
+fn only_shard(context: &RequestContext, groups: &[OffsetFetchRequestGroup]) -> Option<ShardId> {
+    let mut shards = groups.iter().map(|group| shard_of_group(context, &group.group_id));
+    let first = shards.next()?.ok()?;
+    shards.all(|shard| shard == Ok(first)).then_some(first)
+}
+
+fn failed_group(group_id: ByteStr, error: ErrorCode) -> OffsetFetchResponseGroup {
+    OffsetFetchResponseGroup {
+        group_id,
+        error_code: error.code(),
+        ..OffsetFetchResponseGroup::default()
     }
 }
 
@@ -84,6 +100,11 @@ impl GroupRequest for OffsetFetch {
 
     fn failed(version: i16, request: OffsetFetchRequest, error: ErrorCode) -> OffsetFetchResponse {
         let mut response = OffsetFetchResponse::default();
+        if version >= MANY_GROUPS {
+            let groups = request.groups.into_iter();
+            response.groups = groups.map(|group| failed_group(group.group_id, error)).collect();
+            return response;
+        }
         if version >= GROUP_ERROR {
             response.error_code = error.code();
             return response;

@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use highwater_node::transport::MAX_MESSAGE_BYTES;
 use highwater_proto::grpc::coordinator_client::CoordinatorClient;
 use highwater_proto::grpc::{ForwardRequest, ForwardResponse};
@@ -16,7 +15,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Channel;
 
-use super::ForwardedRequest;
+use super::{Forwarded, ForwardedRequest};
 
 /// Requests that may wait in front of one coordinator. A join may stay parked for minutes, so this bounds members, not
 /// requests a second.
@@ -24,7 +23,7 @@ const MAX_IN_FLIGHT: usize = 200_000;
 /// Requests handed over but not yet taken by the stream.
 pub(super) const MAX_QUEUED: usize = 4_096;
 
-type Outcome = Result<Bytes, ErrorCode>;
+pub(super) type Outcome = Result<Forwarded, ErrorCode>;
 
 #[derive(Debug)]
 struct Pending {
@@ -200,7 +199,7 @@ impl Link {
             return;
         };
         let outcome = match i16::try_from(reply.error) {
-            Ok(0) => Ok(reply.body),
+            Ok(0) => Ok(Forwarded::from(reply)),
             Ok(code) => Err(ErrorCode::from_code(code)),
             Err(_) => Err(ErrorCode::UnknownServerError),
         };

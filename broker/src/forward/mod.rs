@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use highwater_node::transport::Dialer;
+use highwater_proto::grpc::ForwardResponse;
 use highwater_proto::kafka::{ApiKey, ErrorCode};
 use highwater_proto::metadata::{MetadataImage, Node};
 use highwater_proto::types::{BrokerEpoch, CoordinatorEpoch, NodeId, ShardId};
@@ -25,7 +26,7 @@ use self::link::{Link, Reply};
 pub use self::shard_of::shard_of;
 
 /// Listener name under which our processes speak gRPC to each other.
-const GRPC_LISTENER: &str = "GRPC";
+pub(crate) const GRPC_LISTENER: &str = "GRPC";
 /// Longer than any wait of a coordinator but for parked members: what takes longer has been lost.
 const REPLY_LIMIT: Duration = Duration::from_secs(120);
 
@@ -44,6 +45,28 @@ pub struct ForwardedRequest {
     pub client_host: String,
     /// The request body without its header.
     pub body: Bytes,
+}
+
+/// What a coordinator answered: a body that goes out as it came.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Forwarded {
+    /// The response body without its header.
+    pub body: Bytes,
+    /// The error codes in it, each with how often it is there.
+    pub errors: Vec<(ErrorCode, u64)>,
+}
+
+impl From<ForwardResponse> for Forwarded {
+    fn from(response: ForwardResponse) -> Self {
+        let errors = response.errors.iter().filter_map(|error| {
+            let code = i16::try_from(error.code).ok()?;
+            Some((ErrorCode::from_code(code), u64::try_from(error.count).ok()?))
+        });
+        Self {
+            errors: errors.collect(),
+            body: response.body,
+        }
+    }
 }
 
 /// Keeps one stream per coordinator and finds the right one for a shard.
@@ -77,13 +100,19 @@ impl Forwarder {
         }
     }
 
-    /// Hands the request to the shard's owner in `image` and answers with the reply body, or with the error that the API's own
+    /// Reaches our other processes.
+    #[must_use]
+    pub fn dialer(&self) -> &Dialer {
+        &self.dialer
+    }
+
+    /// Hands the request to the shard's owner in `image` and answers with the reply, or with the error that the API's own
     /// reply carries. The hand-over happens before the first await, so that requests of one connection keep their order.
     pub fn forward(
         &self,
         image: &MetadataImage,
         request: ForwardedRequest,
-    ) -> impl Future<Output = Result<Bytes, ErrorCode>> + Send + use<> {
+    ) -> impl Future<Output = Result<Forwarded, ErrorCode>> + Send + use<> {
         let limit = reply_limit(request.api_key);
         let sent = self.send(image, request);
         async move {

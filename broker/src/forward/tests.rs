@@ -5,7 +5,7 @@ use std::pin::Pin;
 use futures_util::{Stream, StreamExt as _, stream::FuturesUnordered};
 use highwater_node::transport::{MemoryNetwork, serve, server};
 use highwater_proto::grpc::coordinator_server::{Coordinator, CoordinatorServer};
-use highwater_proto::grpc::{self, ForwardRequest, ForwardResponse};
+use highwater_proto::grpc::{self, ForwardRequest};
 use highwater_proto::metadata::{
     Change, Endpoint, MetadataUpdate, NodeRegistration, NodeRole, NodeState, ShardAssignment,
 };
@@ -34,8 +34,8 @@ impl Seen {
         let body = Bytes::copy_from_slice(body);
         let reply = ForwardResponse {
             correlation: self.request.correlation,
-            error: 0,
             body,
+            ..ForwardResponse::default()
         };
         self.replies.send(Ok(reply)).unwrap();
     }
@@ -185,7 +185,7 @@ impl Scene {
         }
     }
 
-    fn forward(&self, index: i32, body: &str) -> impl Future<Output = Result<Bytes, ErrorCode>> + Send + use<> {
+    fn forward(&self, index: i32, body: &str) -> impl Future<Output = Result<Forwarded, ErrorCode>> + Send + use<> {
         self.forwarder.forward(&self.image, request(index, body))
     }
 
@@ -220,7 +220,7 @@ async fn within<T>(outcome: impl Future<Output = T>) -> T {
     tokio::time::timeout(LIMIT, outcome).await.expect("no outcome in time")
 }
 
-const MOVED: Result<Bytes, ErrorCode> = Err(ErrorCode::NotCoordinator);
+const MOVED: Result<Forwarded, ErrorCode> = Err(ErrorCode::NotCoordinator);
 
 #[tokio::test]
 async fn requests_arrive_in_order_and_replies_find_theirs() {
@@ -245,8 +245,26 @@ async fn requests_arrive_in_order_and_replies_find_theirs() {
         .rev()
         .for_each(|seen| seen.reply(&[b"re:", seen.body()].concat()));
     for (number, outcome) in outcomes.into_iter().enumerate() {
-        assert_eq!(within(outcome).await.unwrap(), format!("re:{number}"));
+        assert_eq!(within(outcome).await.unwrap().body, format!("re:{number}"));
     }
+}
+
+#[tokio::test]
+async fn the_errors_in_a_reply_come_beside_it() {
+    let mut scene = Scene::new();
+    let outcome = scene.forward(0, "a");
+    let seen = scene.first.next().await;
+    let error = |code, count| grpc::forward_response::ErrorCount { code, count };
+    let reply = ForwardResponse {
+        correlation: seen.request.correlation,
+        body: Bytes::from_static(b"not looked into"),
+        errors: vec![error(22, 3), error(70_000, 1), error(25, -1)],
+        ..ForwardResponse::default()
+    };
+    seen.replies.send(Ok(reply)).unwrap();
+    let reply = within(outcome).await.unwrap();
+    assert_eq!(reply.body, "not looked into");
+    assert_eq!(reply.errors, [(ErrorCode::IllegalGeneration, 3)]);
 }
 
 #[tokio::test]
@@ -257,7 +275,7 @@ async fn an_error_code_of_the_coordinator_is_the_outcome() {
     let refused = ForwardResponse {
         correlation: seen.request.correlation,
         error: 14,
-        body: Bytes::new(),
+        ..ForwardResponse::default()
     };
     seen.replies.send(Ok(refused)).unwrap();
     assert_eq!(within(outcome).await, Err(ErrorCode::CoordinatorLoadInProgress));
@@ -279,7 +297,7 @@ async fn a_broken_stream_fails_what_is_in_flight_and_nothing_is_sent_again() {
         "a fresh stream, without what was in flight"
     );
     next.reply(b"served");
-    assert_eq!(within(three).await.unwrap(), "served");
+    assert_eq!(within(three).await.unwrap().body, "served");
     assert!(scene.first.seen.try_recv().is_err());
 }
 
@@ -300,7 +318,7 @@ async fn a_coordinator_that_cannot_be_reached_is_tried_again_by_the_next_request
     let seen = scene.first.next().await;
     assert_eq!(seen.body(), b"second");
     seen.reply(b"ok");
-    assert_eq!(within(outcome).await.unwrap(), "ok");
+    assert_eq!(within(outcome).await.unwrap().body, "ok");
 }
 
 #[tokio::test]
@@ -314,7 +332,7 @@ async fn a_moved_shard_fails_at_once_and_its_late_reply_is_dropped() {
     seen[1].reply(b"late");
     seen[0].reply(b"in time");
     assert_eq!(
-        within(stays).await.unwrap(),
+        within(stays).await.unwrap().body,
         "in time",
         "other shards of the same stream are not disturbed"
     );
@@ -325,7 +343,7 @@ async fn a_moved_shard_fails_at_once_and_its_late_reply_is_dropped() {
     // Not even when it bears the same correlation id on another stream.
     assert_eq!(next.request.correlation, 1);
     next.reply(b"by the new owner");
-    assert_eq!(within(again).await.unwrap(), "by the new owner");
+    assert_eq!(within(again).await.unwrap().body, "by the new owner");
     assert_eq!(scene.in_flight(), 0);
 }
 

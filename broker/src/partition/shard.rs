@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use highwater_proto::kafka::ErrorCode;
 use highwater_proto::record::Batch;
-use highwater_proto::types::{CoordinatorEpoch, LeaderEpoch, Offset, TimestampMs};
+use highwater_proto::types::{CoordinatorEpoch, LeaderEpoch, NodeId, Offset, TimestampMs};
+use smallvec::SmallVec;
 
-use super::{AckGroup, AppendError, AppendOutcome, Partition, State, leadership_error_code};
+use super::{AckError, AckGroup, AppendError, AppendOutcome, Partition, State, ack_error_code, leadership_error_code};
 
 /// What the new owner of a shard finds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,22 +71,43 @@ impl Partition {
         self.append_locked(state, batches, Some(acks), now)
     }
 
-    /// Says whether this owner and this leader epoch still stand.
+    /// Whether this owner and this leader epoch still stand, as far as this broker knows; and the followers that know
+    /// more: only when none of them has heard of a later leader does it hold (decision 0009).
     ///
     /// # Errors
-    /// 16, 6, 74, 75 or 56: the owner has to open the shard again.
+    /// 16, 6, 74, 75 or 56: the owner has to open the shard again. 19 while the ISR is too small to say so.
     pub fn confirm_shard(
         &self,
         coordinator_epoch: CoordinatorEpoch,
         leader_epoch: LeaderEpoch,
-    ) -> Result<(), ErrorCode> {
+    ) -> Result<SmallVec<[NodeId; 4]>, ErrorCode> {
         let state = self.state.lock();
         state
             .replica
             .check_leadership(Some(leader_epoch))
             .map_err(leadership_error_code)?;
         state.log()?;
-        state.check_owner(coordinator_epoch)
+        state.check_owner(coordinator_epoch)?;
+        state.witnesses()
+    }
+
+    /// The followers that know whether this leader epoch still stands, as [`Self::confirm_shard`].
+    ///
+    /// # Errors
+    /// 6, 74 or 75; 19 while the ISR is too small to say so.
+    pub fn confirm_leader(&self, leader_epoch: LeaderEpoch) -> Result<SmallVec<[NodeId; 4]>, ErrorCode> {
+        let state = self.state.lock();
+        state
+            .replica
+            .check_leadership(Some(leader_epoch))
+            .map_err(leadership_error_code)?;
+        state.witnesses()
+    }
+
+    /// The newest leader epoch that this replica has acted on, as leader or as follower.
+    #[must_use]
+    pub fn leader_epoch(&self) -> LeaderEpoch {
+        self.state.lock().replica.leader_epoch()
     }
 
     /// Has `acks` decided once the high watermark is at or past `offset`, or once it is clear that it will not be.
@@ -131,6 +153,13 @@ impl Partition {
 }
 
 impl State {
+    fn witnesses(&self) -> Result<SmallVec<[NodeId; 4]>, ErrorCode> {
+        self.replica.witnesses().map_err(|error| match error {
+            AckError::NotEnoughReplicas => ErrorCode::NotEnoughReplicas,
+            error => ack_error_code(error, true),
+        })
+    }
+
     /// The owner is the one that opened the shard last, not any that is not older: who has not opened it here has not
     /// waited for what was appended before.
     fn check_owner(&self, epoch: CoordinatorEpoch) -> Result<(), ErrorCode> {

@@ -10,6 +10,7 @@ mod follower;
 mod isr;
 mod leader;
 mod waiting;
+mod witnesses;
 
 #[cfg(test)]
 mod tests;

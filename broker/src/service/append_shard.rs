@@ -13,6 +13,9 @@ use tonic::Status;
 use super::{Service, code, deadline, decided, shard_of};
 use crate::partition::{AckGroup, AppendOutcome, Partition, Precheck};
 
+/// Most bytes of one append; owners send a quarter of it, but for a single batch that is larger.
+const MAX_BYTES: usize = 16 << 20;
+
 pub(super) async fn handle(service: &Service, request: AppendShardRequest) -> Result<AppendShardResponse, Status> {
     Ok(match append(service, request).await? {
         Ok((partition, appended)) => AppendShardResponse {
@@ -46,6 +49,9 @@ async fn append(service: &Service, request: AppendShardRequest) -> Result<Outcom
         Ok(partition) => partition,
         Err(error) => return Ok(Err(error)),
     };
+    if let Err(error) = check_sizes(&partition, size, &batches) {
+        return Ok(Err(error));
+    }
     let acks = AckGroup::new();
     let newest = batches.iter().map(|batch| batch.header.max_timestamp).max();
     let now = service.broker.clock().now_ms();
@@ -76,6 +82,15 @@ async fn append(service: &Service, request: AppendShardRequest) -> Result<Outcom
         Ok(appended) => decided(&acks, deadline).await.map(|()| (partition, appended)),
         Err(error) => Err(error.code),
     })
+}
+
+/// Bounds what one append brings, as Produce does.
+fn check_sizes(partition: &Partition, size: usize, batches: &[Batch]) -> Result<(), ErrorCode> {
+    let limit = partition.topic().settings().rules.max_message_bytes;
+    if size > MAX_BYTES || batches.iter().any(|batch| batch.size() > limit) {
+        return Err(ErrorCode::MessageTooLarge);
+    }
+    Ok(())
 }
 
 /// The batches of a message. What a coordinator sends is its own work, so anything but whole batches is a defect.

@@ -2,10 +2,12 @@
 
 mod append_shard;
 mod await_high_watermark;
+mod confirm_leaders;
 mod confirm_shard;
 mod open_shard;
 mod partition_ends;
 mod read_shard;
+mod witnesses;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,10 +16,11 @@ use highwater_node::transport::MAX_MESSAGE_BYTES;
 use highwater_proto::grpc::broker_server::{self, BrokerServer};
 use highwater_proto::grpc::{self};
 use highwater_proto::kafka::ErrorCode;
-use highwater_proto::types::{CoordinatorEpoch, ShardId};
+use highwater_proto::types::{CoordinatorEpoch, LeaderEpoch, NodeId, ShardId};
 use tokio::time::Instant;
 use tonic::{Request, Response, Status};
 
+use self::witnesses::{Leadership, Witnesses};
 use crate::broker::Broker;
 use crate::partition::{AckGroup, Partition, ack_error_code};
 
@@ -28,15 +31,42 @@ const MAX_WAIT: Duration = Duration::from_secs(60);
 #[derive(Clone, Debug)]
 pub struct Service {
     broker: Arc<Broker>,
+    witnesses: Arc<Witnesses>,
 }
 
 impl Service {
     /// The service, ready to be added to a server.
     #[must_use]
     pub fn server(broker: Arc<Broker>) -> BrokerServer<Self> {
-        BrokerServer::new(Self { broker })
+        let witnesses = Arc::new(Witnesses::new(broker.forwarder().dialer().clone()));
+        BrokerServer::new(Self { broker, witnesses })
             .max_decoding_message_size(MAX_MESSAGE_BYTES)
             .max_encoding_message_size(MAX_MESSAGE_BYTES)
+    }
+
+    /// Has the followers of a shard's partition say that they know no later leader than this broker.
+    ///
+    /// # Errors
+    /// 74 when one of them does; 3 when the shard is gone; 7 when one of them did not answer.
+    async fn ask_witnesses(
+        &self,
+        shard: ShardId,
+        leader_epoch: LeaderEpoch,
+        witnesses: &[NodeId],
+    ) -> Result<(), ErrorCode> {
+        if witnesses.is_empty() {
+            return Ok(());
+        }
+        let image = self.broker.image();
+        let topic = image
+            .topic(shard.kind.topic())
+            .ok_or(ErrorCode::UnknownTopicOrPartition)?;
+        let leadership = Leadership {
+            topic_id: topic.id,
+            partition: shard.index,
+            leader_epoch,
+        };
+        self.witnesses.ask(&image, leadership, witnesses).await
     }
 
     /// The partition behind a shard, if this broker has it.
@@ -96,7 +126,16 @@ impl broker_server::Broker for Service {
         &self,
         request: Request<grpc::ConfirmShardRequest>,
     ) -> Result<Response<grpc::ConfirmShardResponse>, Status> {
-        confirm_shard::handle(self, request.into_inner()).map(Response::new)
+        confirm_shard::handle(self, request.into_inner())
+            .await
+            .map(Response::new)
+    }
+
+    async fn confirm_leaders(
+        &self,
+        request: Request<grpc::ConfirmLeadersRequest>,
+    ) -> Result<Response<grpc::ConfirmLeadersResponse>, Status> {
+        confirm_leaders::handle(self, request.get_ref()).map(Response::new)
     }
 
     async fn partition_ends(

@@ -4,7 +4,6 @@
 use std::pin::Pin;
 use std::time::Duration;
 
-use bytes::Bytes;
 use futures_util::{Stream, StreamExt as _};
 use highwater_node::transport::{serve, server};
 use highwater_proto::grpc::coordinator_server::{Coordinator, CoordinatorServer};
@@ -34,7 +33,7 @@ impl Coordinator for Refusing {
             Ok(ForwardResponse {
                 correlation: request?.correlation,
                 error,
-                body: Bytes::new(),
+                ..ForwardResponse::default()
             })
         };
         Ok(Response::new(Box::pin(requests.into_inner().map(refuse))))

@@ -5,7 +5,7 @@ use highwater_proto::kafka::ErrorCode;
 use highwater_proto::kafka::messages::delete_groups::response::DeletableGroupResult;
 use highwater_proto::kafka::messages::delete_groups::{DeleteGroupsRequest, DeleteGroupsResponse};
 
-use super::{Context, name, read, wire, write};
+use super::{Context, Encoded, name, read, wire, write};
 use crate::group::{Reply, Request};
 
 pub(super) fn decode(body: Bytes, context: &Context<'_>) -> Result<Request, ErrorCode> {
@@ -13,7 +13,7 @@ pub(super) fn decode(body: Bytes, context: &Context<'_>) -> Result<Request, Erro
     Ok(Request::DeleteGroups(request.groups_names.iter().map(name).collect()))
 }
 
-pub(super) fn encode(reply: Reply, version: i16) -> Result<Bytes, ErrorCode> {
+pub(super) fn encode(reply: Reply, version: i16) -> Result<Encoded, ErrorCode> {
     let Reply::DeleteGroups(groups) = reply else {
         return Err(ErrorCode::UnknownServerError);
     };

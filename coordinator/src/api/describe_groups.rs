@@ -5,7 +5,7 @@ use highwater_proto::kafka::ErrorCode;
 use highwater_proto::kafka::messages::describe_groups::response::{DescribedGroup, DescribedGroupMember};
 use highwater_proto::kafka::messages::describe_groups::{DescribeGroupsRequest, DescribeGroupsResponse};
 
-use super::{Context, name, optional_wire, read, wire, write};
+use super::{Context, Encoded, name, optional_wire, read, wire, write};
 use crate::group::{self, Reply, Request};
 
 /// From here on a group that does not exist is an error, with a text.
@@ -16,7 +16,7 @@ pub(super) fn decode(body: Bytes, context: &Context<'_>) -> Result<Request, Erro
     Ok(Request::DescribeGroups(request.groups.iter().map(name).collect()))
 }
 
-pub(super) fn encode(reply: Reply, version: i16) -> Result<Bytes, ErrorCode> {
+pub(super) fn encode(reply: Reply, version: i16) -> Result<Encoded, ErrorCode> {
     let Reply::DescribeGroups(groups) = reply else {
         return Err(ErrorCode::UnknownServerError);
     };

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use highwater_proto::kafka::ErrorCode;
 use highwater_proto::kafka::messages::heartbeat::{HeartbeatRequest, HeartbeatResponse};
 
-use super::{Context, name, optional_name, read, write};
+use super::{Context, Encoded, name, optional_name, read, write};
 use crate::group::{Heartbeat, Reply, Request};
 
 pub(super) fn decode(body: Bytes, context: &Context<'_>) -> Result<Request, ErrorCode> {
@@ -17,7 +17,7 @@ pub(super) fn decode(body: Bytes, context: &Context<'_>) -> Result<Request, Erro
     }))
 }
 
-pub(super) fn encode(reply: Reply, version: i16) -> Result<Bytes, ErrorCode> {
+pub(super) fn encode(reply: Reply, version: i16) -> Result<Encoded, ErrorCode> {
     let Reply::Heartbeat(error) = reply else {
         return Err(ErrorCode::UnknownServerError);
     };

@@ -7,7 +7,7 @@ use highwater_proto::kafka::ErrorCode;
 use highwater_proto::kafka::messages::join_group::response::JoinGroupResponseMember;
 use highwater_proto::kafka::messages::join_group::{JoinGroupRequest, JoinGroupResponse};
 
-use super::{Context, detached, millis, name, optional_name, optional_wire, read, wire, write};
+use super::{Context, Encoded, detached, millis, name, optional_name, optional_wire, read, wire, write};
 use crate::group::{JoinGroup, MemberProtocol, Reply, Request};
 
 /// From here on a null protocol name is null and not the empty string.
@@ -45,7 +45,7 @@ pub(super) fn decode(body: Bytes, context: &Context<'_>) -> Result<Request, Erro
     }))
 }
 
-pub(super) fn encode(reply: Reply, version: i16) -> Result<Bytes, ErrorCode> {
+pub(super) fn encode(reply: Reply, version: i16) -> Result<Encoded, ErrorCode> {
     let Reply::JoinGroup(reply) = reply else {
         return Err(ErrorCode::UnknownServerError);
     };

@@ -5,7 +5,7 @@ use highwater_proto::kafka::ErrorCode;
 use highwater_proto::kafka::messages::leave_group::response::MemberResponse;
 use highwater_proto::kafka::messages::leave_group::{LeaveGroupRequest, LeaveGroupResponse};
 
-use super::{Context, name, optional_name, optional_wire, read, wire, write};
+use super::{Context, Encoded, name, optional_name, optional_wire, read, wire, write};
 use crate::group::{LeaveGroup, LeavingMember, Reply, Request};
 
 const BATCH: i16 = 3;
@@ -30,7 +30,7 @@ pub(super) fn decode(body: Bytes, context: &Context<'_>) -> Result<Request, Erro
     }))
 }
 
-pub(super) fn encode(reply: Reply, version: i16) -> Result<Bytes, ErrorCode> {
+pub(super) fn encode(reply: Reply, version: i16) -> Result<Encoded, ErrorCode> {
     let Reply::LeaveGroup(reply) = reply else {
         return Err(ErrorCode::UnknownServerError);
     };

@@ -5,7 +5,7 @@ use highwater_proto::kafka::ErrorCode;
 use highwater_proto::kafka::messages::list_groups::response::ListedGroup;
 use highwater_proto::kafka::messages::list_groups::{ListGroupsRequest, ListGroupsResponse};
 
-use super::{Context, read, wire, write};
+use super::{Context, Encoded, read, wire, write};
 use crate::group::{ListGroups, Reply, Request};
 
 pub(super) fn decode(body: Bytes, context: &Context<'_>) -> Result<Request, ErrorCode> {
@@ -16,7 +16,7 @@ pub(super) fn decode(body: Bytes, context: &Context<'_>) -> Result<Request, Erro
     }))
 }
 
-pub(super) fn encode(reply: Reply, version: i16) -> Result<Bytes, ErrorCode> {
+pub(super) fn encode(reply: Reply, version: i16) -> Result<Encoded, ErrorCode> {
     let Reply::ListGroups(groups) = reply else {
         return Err(ErrorCode::UnknownServerError);
     };

@@ -38,12 +38,21 @@ pub struct Context<'a> {
     pub member_uuid: Uuid,
 }
 
+/// A reply on its way.
+#[derive(Clone, Debug, Default)]
+pub struct Encoded {
+    /// The body without its header.
+    pub body: Bytes,
+    /// The error codes in it with how often each is there; no entry for success. Brokers count them.
+    pub errors: Vec<(i16, i32)>,
+}
+
 /// One API that coordinators answer.
 struct Api {
     key: ApiKey,
     versions: RangeInclusive<i16>,
     decode: fn(Bytes, &Context<'_>) -> Result<Request, ErrorCode>,
-    encode: fn(Reply, i16) -> Result<Bytes, ErrorCode>,
+    encode: fn(Reply, i16) -> Result<Encoded, ErrorCode>,
 }
 
 macro_rules! api {
@@ -92,7 +101,7 @@ pub fn decode(api_key: i32, body: Bytes, context: &Context<'_>) -> Result<Reques
 ///
 /// # Errors
 /// `UNSUPPORTED_VERSION` as for the request, `UNKNOWN_SERVER_ERROR` if the reply does not fit the wire.
-pub fn encode(api_key: i32, version: i16, reply: Reply) -> Result<Bytes, ErrorCode> {
+pub fn encode(api_key: i32, version: i16, reply: Reply) -> Result<Encoded, ErrorCode> {
     let api = find(api_key, version)?;
     (api.encode)(reply, version)
 }
@@ -108,12 +117,23 @@ fn read<M: Message>(mut body: Bytes, version: i16) -> Result<M, ErrorCode> {
 }
 
 /// Writes a whole message.
-fn write<M: Message>(message: &M, version: i16) -> Result<Bytes, ErrorCode> {
+fn write<M: Message>(message: &M, version: i16) -> Result<Encoded, ErrorCode> {
     let mut body = BytesMut::new();
     message
         .encode(&mut body, version)
         .map_err(|_| ErrorCode::UnknownServerError)?;
-    Ok(body.freeze())
+    let mut errors: Vec<(i16, i32)> = Vec::new();
+    message.visit_errors(&mut |code| {
+        if code == ErrorCode::None.code() {
+            return;
+        }
+        match errors.iter_mut().find(|(known, _)| *known == code) {
+            Some((_, count)) => *count += 1,
+            None => errors.push((code, 1)),
+        }
+    });
+    let body = body.freeze();
+    Ok(Encoded { body, errors })
 }
 
 /// A name out of the frame: what is kept must not keep the frame alive.

@@ -10,7 +10,7 @@ use highwater_proto::kafka::messages::offset_commit::response::{
 use highwater_proto::kafka::messages::offset_commit::{OffsetCommitRequest, OffsetCommitResponse};
 use highwater_proto::types::TopicId;
 
-use super::{Context, name, optional_name, read, unknown_partition, wire, write};
+use super::{Context, Encoded, name, optional_name, read, unknown_partition, wire, write};
 use crate::group::{CommitPartition, CommitTopic, OffsetCommit, Reply, Request};
 
 /// From here on a group that does not exist is named as such.
@@ -49,7 +49,7 @@ pub(super) fn decode(body: Bytes, context: &Context<'_>) -> Result<Request, Erro
     }))
 }
 
-pub(super) fn encode(reply: Reply, version: i16) -> Result<Bytes, ErrorCode> {
+pub(super) fn encode(reply: Reply, version: i16) -> Result<Encoded, ErrorCode> {
     let Reply::OffsetCommit(topics) = reply else {
         return Err(ErrorCode::UnknownServerError);
     };

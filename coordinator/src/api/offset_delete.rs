@@ -7,7 +7,7 @@ use highwater_proto::kafka::messages::offset_delete::response::{
 };
 use highwater_proto::kafka::messages::offset_delete::{OffsetDeleteRequest, OffsetDeleteResponse};
 
-use super::{Context, name, read, unknown_partition, wire, write};
+use super::{Context, Encoded, name, read, unknown_partition, wire, write};
 use crate::group::{DeletePartition, DeleteTopic, OffsetDelete, Reply, Request};
 
 pub(super) fn decode(body: Bytes, context: &Context<'_>) -> Result<Request, ErrorCode> {
@@ -29,7 +29,7 @@ pub(super) fn decode(body: Bytes, context: &Context<'_>) -> Result<Request, Erro
     }))
 }
 
-pub(super) fn encode(reply: Reply, version: i16) -> Result<Bytes, ErrorCode> {
+pub(super) fn encode(reply: Reply, version: i16) -> Result<Encoded, ErrorCode> {
     let Reply::OffsetDelete(reply) = reply else {
         return Err(ErrorCode::UnknownServerError);
     };

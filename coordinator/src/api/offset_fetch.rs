@@ -8,7 +8,7 @@ use highwater_proto::kafka::messages::offset_fetch::response::{
 use highwater_proto::kafka::messages::offset_fetch::{OffsetFetchRequest, OffsetFetchResponse};
 use highwater_proto::kafka::{ByteStr, ErrorCode};
 
-use super::{Context, name, read, wire, write};
+use super::{Context, Encoded, name, read, wire, write};
 use crate::group::{FetchGroup, FetchTopic, FetchedGroup, OffsetFetch, Reply, Request};
 
 const GROUPS: i16 = 8;
@@ -43,7 +43,7 @@ pub(super) fn decode(body: Bytes, context: &Context<'_>) -> Result<Request, Erro
     }))
 }
 
-pub(super) fn encode(reply: Reply, version: i16) -> Result<Bytes, ErrorCode> {
+pub(super) fn encode(reply: Reply, version: i16) -> Result<Encoded, ErrorCode> {
     let Reply::OffsetFetch(groups) = reply else {
         return Err(ErrorCode::UnknownServerError);
     };

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use highwater_proto::kafka::ErrorCode;
 use highwater_proto::kafka::messages::sync_group::{SyncGroupRequest, SyncGroupResponse};
 
-use super::{Context, detached, name, optional_name, optional_wire, read, write};
+use super::{Context, Encoded, detached, name, optional_name, optional_wire, read, write};
 use crate::group::{Reply, Request, SyncGroup};
 
 pub(super) fn decode(body: Bytes, context: &Context<'_>) -> Result<Request, ErrorCode> {
@@ -24,7 +24,7 @@ pub(super) fn decode(body: Bytes, context: &Context<'_>) -> Result<Request, Erro
     }))
 }
 
-pub(super) fn encode(reply: Reply, version: i16) -> Result<Bytes, ErrorCode> {
+pub(super) fn encode(reply: Reply, version: i16) -> Result<Encoded, ErrorCode> {
     let Reply::SyncGroup(reply) = reply else {
         return Err(ErrorCode::UnknownServerError);
     };

@@ -90,7 +90,7 @@ impl Wire {
             .handle(Token(1), decoded, &self.image, self.now, &mut effects);
         self.groups.tick(self.now, &mut effects);
         let (_, reply) = effects.replies.remove(0);
-        let mut body = encode(R::API_KEY.code().into(), version, reply).unwrap();
+        let mut body = encode(R::API_KEY.code().into(), version, reply).unwrap().body;
         let response = R::Response::decode(&mut body, version).unwrap();
         assert!(body.is_empty(), "the body is longer than the response");
         response

@@ -205,7 +205,12 @@ async fn append(
 
 async fn confirm(mut client: BrokerClient<Channel>, request: ConfirmShardRequest) -> Result<(), Failure> {
     let response = within(CONFIRM_TIMEOUT, client.confirm_shard(request)).await?;
-    refused(response.error)
+    match error_of(response.error) {
+        ErrorCode::None => Ok(()),
+        // It leads as far as it knows, but not enough followers say so (yet).
+        error @ (ErrorCode::NotEnoughReplicas | ErrorCode::RequestTimedOut) => Err(Failure::Unknown(error)),
+        error => Err(Failure::Refused(error)),
+    }
 }
 
 /// The response, if it comes in time. What does not come may still have been done.

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
+use highwater_proto::grpc::forward_response::ErrorCount;
 use highwater_proto::grpc::{ForwardRequest, ForwardResponse};
 use highwater_proto::kafka::ErrorCode;
 use highwater_proto::metadata::MetadataImage;
@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Status, Streaming};
 use uuid::Uuid;
 
-use crate::api::{self, Context};
+use crate::api::{self, Context, Encoded};
 use crate::runtime::Runtime;
 use crate::shard::Outcome;
 
@@ -127,14 +127,21 @@ async fn answer(pending: Pending) -> ForwardResponse {
         Ok(reply) => reply.await.unwrap_or(Err(ErrorCode::NotCoordinator)),
         Err(error) => Err(error),
     };
-    let body = outcome.and_then(|reply| api::encode(pending.api_key, pending.version, reply));
-    let (error, body) = match body {
-        Ok(body) => (0, body),
-        Err(error) => (i32::from(error.code()), Bytes::new()),
+    let encoded = outcome.and_then(|reply| api::encode(pending.api_key, pending.version, reply));
+    let (error, encoded) = match encoded {
+        Ok(encoded) => (0, encoded),
+        Err(error) => (i32::from(error.code()), Encoded::default()),
     };
+    let errors = encoded.errors.into_iter();
     ForwardResponse {
         correlation: pending.correlation,
         error,
-        body,
+        body: encoded.body,
+        errors: errors
+            .map(|(code, count)| ErrorCount {
+                code: i32::from(code),
+                count,
+            })
+            .collect(),
     }
 }

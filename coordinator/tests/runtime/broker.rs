@@ -163,6 +163,13 @@ impl Broker for FakeBroker {
         Ok(Response::new(ConfirmShardResponse { error }))
     }
 
+    async fn confirm_leaders(
+        &self,
+        _: Request<ConfirmLeadersRequest>,
+    ) -> Result<Response<ConfirmLeadersResponse>, Status> {
+        Err(Status::unimplemented("coordinators do not ask this"))
+    }
+
     async fn partition_ends(
         &self,
         request: Request<PartitionEndsRequest>,

@@ -2,7 +2,7 @@
 
 use highwater_proto::config::{ConfigError, ConfigReader, Profile, StaticValues, parse_address, split_list};
 
-use crate::config::IgnoredConfig;
+use crate::config::{IgnoredConfig, etcd};
 use crate::config::listeners::{is_wildcard, machine_name};
 
 const CONTROLLERS: &str = "controller.quorum.bootstrap.servers";
@@ -107,7 +107,7 @@ impl GrpcConfig {
 /// `highwater` is a whole cluster: it has no other processes to find, and takes no metadata from elsewhere. The
 /// controllers' addresses are left aside, for they stand in the `server.properties` that Apache Kafka ships.
 fn refuse_in_standalone(fixed: &StaticValues) -> Result<(), ConfigError> {
-    for key in [NAME, ETCD, GRPC, ADVERTISED] {
+    for key in [NAME, GRPC, ADVERTISED].into_iter().chain(etcd::KEYS) {
         if let Some(value) = fixed.values.get(key).filter(|value| !value.trim().is_empty()) {
             let reason = "highwater is a cluster in one process; this key is allowed for highwater-controller, \
                           highwater-broker and highwater-coordinator";

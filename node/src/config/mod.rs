@@ -2,6 +2,7 @@
 
 mod cluster;
 mod documentation;
+mod etcd;
 mod listeners;
 mod properties;
 mod sources;
@@ -18,6 +19,7 @@ use highwater_proto::types::NodeId;
 
 pub use cluster::{ClusterConfig, GrpcConfig};
 pub use documentation::render_documentation;
+pub use etcd::{EtcdConfig, EtcdIdentity, EtcdTls, EtcdUser};
 pub use listeners::{ListenerConfig, Listeners};
 pub use properties::{PropertiesError, Property, parse_properties};
 pub use sources::{ENVIRONMENT_PREFIX, LoadError, Origin, Sources, environment_variable, parse_set};
@@ -41,6 +43,8 @@ pub struct NodeConfig {
     pub listeners: Listeners,
     /// Where the parts of the cluster are.
     pub cluster: ClusterConfig,
+    /// Where a controller keeps the metadata; `None` = in its own data directory.
+    pub etcd: Option<EtcdConfig>,
     /// `http.listener`
     pub http_listener: String,
     /// `logging.filter` and `logging.format`
@@ -100,6 +104,7 @@ impl NodeConfig {
         validate_static_configs(&fixed.values)?;
         let layers = BrokerLayers::fixed(&fixed);
         let read = ConfigReader::new(&layers);
+        let cluster = ClusterConfig::read(&read, &fixed)?;
         let config = Self {
             origins: BTreeMap::new(),
             ignored: ignored(&fixed),
@@ -107,7 +112,8 @@ impl NodeConfig {
             rack: read.text("broker.rack")?.filter(|rack| !rack.is_empty()),
             data_dir: data_dir(&read)?,
             listeners: Listeners::read(&read)?,
-            cluster: ClusterConfig::read(&read, &fixed)?,
+            etcd: EtcdConfig::read(&read, &cluster)?,
+            cluster,
             http_listener: read.text("http.listener")?.unwrap_or_default(),
             logging: LoggingConfig {
                 filter: read.text("logging.filter")?.unwrap_or_default(),

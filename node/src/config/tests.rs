@@ -259,6 +259,32 @@ fn keys_of_a_cluster_are_refused_where_there_is_one_process() {
 }
 
 #[test]
+fn etcd_is_spoken_to_as_configured() {
+    assert_eq!(of_cluster(&[]).unwrap().etcd, None);
+    let plain = of_cluster(&[("etcd.endpoints", "a:2379,http://b:2379"), ("cluster.name", "x")]);
+    let plain = plain.unwrap().etcd.unwrap();
+    assert_eq!(plain.endpoints, ["http://a:2379", "http://b:2379"]);
+    assert_eq!((plain.cluster.as_str(), plain.tls, plain.user), ("x", None, None));
+    let (endpoints, ca) = (("etcd.endpoints", "a:2379"), ("etcd.tls.ca.file", "ca.pem"));
+    let secret = of_cluster(&[endpoints, ca, ("etcd.username", "u"), ("etcd.password.file", "p")]);
+    let secret = secret.unwrap().etcd.unwrap();
+    assert_eq!(secret.endpoints, ["https://a:2379"]);
+    assert_eq!(secret.user.unwrap().name, "u");
+    assert_eq!(secret.tls.unwrap().identity, None);
+    for (wrong, named) in [
+        (vec![endpoints, ("etcd.username", "u")], "etcd.password.file"),
+        (vec![endpoints, ca, ("etcd.tls.cert.file", "c")], "etcd.tls.key.file"),
+        (vec![("etcd.endpoints", "https://a:2379")], "etcd.tls.ca.file"),
+        (vec![("etcd.endpoints", "http://a:2379"), ca], "in the clear"),
+        (vec![("etcd.endpoints", "unix://a")], "host:port"),
+        (vec![endpoints, ("etcd.lease.ttl.ms", "10")], "etcd.lease.ttl.ms"),
+    ] {
+        let message = of_cluster(&wrong).unwrap_err().to_string();
+        assert!(message.contains(named), "{message}");
+    }
+}
+
+#[test]
 fn the_committed_reference_of_all_configs_is_current() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/configuration.md");
     let rendered = render_documentation();

@@ -5,8 +5,26 @@ use super::prelude::*;
 pub(super) const DEFINITIONS: &[Definition] = definitions! {
     "cluster.name": String = Some("default"), NonEmpty, High, ReadOnly, IMPLEMENTED,
         "Which of the clusters in one etcd this is: controllers keep theirs under /highwater/<cluster.name>/.";
+    "disk.soft.free.bytes": Long = Some("2147483648"), AtLeast(0), Medium, ReadOnly, IMPLEMENTED,
+        "Free room on the data disk below which producers are slowed down, and refused below a reserve of 1 % and at least 1 GiB (on small disks at most 5 %). At most 10 % of the disk. With this and disk.soft.free.percent at 0 only a full disk stops producers.";
+    "disk.soft.free.percent": Int = Some("2"), Between(0, 50), Medium, ReadOnly, IMPLEMENTED,
+        "As disk.soft.free.bytes, in percent of the disk; the larger of the two counts.";
     "etcd.endpoints": List = Some(""), Any, High, ReadOnly, IMPLEMENTED,
         "Where controllers find etcd: a list of host:port, or http:// and https:// addresses. Empty, the one controller of the cluster keeps the metadata in its own data directory.";
+    "etcd.lease.ttl.ms": Int = Some("3000"), Between(1_000, 60_000), Medium, ReadOnly, IMPLEMENTED,
+        "How long the active controller stays the active one without a sign of life; another takes over then. etcd counts in seconds: it is rounded up, and etcd may grant more.";
+    "etcd.password.file": String = None, NonEmpty, Medium, ReadOnly, IMPLEMENTED,
+        "The file with the password of etcd.username.";
+    "etcd.request.timeout.ms": Int = Some("2000"), Between(100, 60_000), Low, ReadOnly, IMPLEMENTED,
+        "How long a request may take at one etcd endpoint before the next one is tried.";
+    "etcd.tls.ca.file": String = None, NonEmpty, Medium, ReadOnly, IMPLEMENTED,
+        "Certificates (PEM) that vouch for etcd; with it, controllers speak TLS with etcd.";
+    "etcd.tls.cert.file": String = None, NonEmpty, Medium, ReadOnly, IMPLEMENTED,
+        "The certificate (PEM) by which etcd knows the controllers, where it asks for one.";
+    "etcd.tls.key.file": String = None, NonEmpty, Medium, ReadOnly, IMPLEMENTED,
+        "The private key (PEM) of etcd.tls.cert.file.";
+    "etcd.username": String = None, NonEmpty, Medium, ReadOnly, IMPLEMENTED,
+        "The user as whom etcd knows the controllers. It needs the right to read and write keys under /highwater/<cluster.name>/.";
     "grpc.advertised.listener": String = None, NonEmpty, High, ReadOnly, IMPLEMENTED,
         "Where the cluster's other processes reach this one: host:port. Unset, it is grpc.listener, with the name of this machine where that means all interfaces.";
     "grpc.listener": String = None, NonEmpty, High, ReadOnly, IMPLEMENTED,
@@ -25,6 +43,6 @@ pub(super) const DEFINITIONS: &[Definition] = definitions! {
         "Silence after which a node is fenced.";
     "shutdown.grace.ms": Long = Some("30000"), Between(0, 3_600_000), Medium, ReadOnly, IMPLEMENTED,
         "How long a process may take to stop after SIGTERM before it ends the hard way.";
-    "stray.retention.ms": Long = Some("604800000"), AtLeast(0), Low, ReadOnly, default_only("replica directories that the cluster does not know are kept"),
+    "stray.retention.ms": Long = Some("604800000"), AtLeast(0), Low, ReadOnly, IMPLEMENTED,
         "How long a replica directory that the cluster does not know is kept.";
 };

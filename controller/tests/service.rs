@@ -151,6 +151,7 @@ fn register(id: Option<i32>, incarnation: u128, directory: u128) -> Register {
         cluster_id: String::new(),
         registration: Some((&registration).into()),
         clean_shutdown: true,
+        ..Register::default()
     }
 }
 
@@ -588,6 +589,14 @@ impl MetadataStore for Flaky {
 
     async fn campaign(&self, candidate: &str) -> Result<Leadership, StoreError> {
         self.store.campaign(candidate).await
+    }
+
+    async fn resign(&self, leadership: Leadership) {
+        self.store.resign(leadership).await;
+    }
+
+    fn leader(&self) -> tokio::sync::watch::Receiver<Option<String>> {
+        self.store.leader()
     }
 }
 

@@ -10,13 +10,13 @@ use bytes::Bytes;
 use highwater_proto::types::Revision;
 use parking_lot::Mutex;
 use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::store::layout::ELECTION_PREFIX;
 use crate::store::{
     CommitError, Entry, Guard, Leadership, Loaded, MetadataStore, Operation, StoreError, Transaction, Watch,
-    WatchEvent, check_transaction,
+    WatchError, WatchEvent, check_transaction,
 };
 
 /// Name of the file in the folder.
@@ -46,6 +46,7 @@ struct Inner {
     state: Mutex<State>,
     /// One candidate at a time.
     election: Arc<Semaphore>,
+    leader: watch::Sender<Option<String>>,
 }
 
 struct State {
@@ -53,7 +54,7 @@ struct State {
     /// Revision of the election key; the leadership that commits must have it.
     leader: Revision,
     history: VecDeque<WatchEvent>,
-    watchers: Vec<mpsc::Sender<WatchEvent>>,
+    watchers: Vec<mpsc::Sender<Result<WatchEvent, WatchError>>>,
     /// Set by the first commit of which nobody knows whether it is on disk. An fdatasync is never retried.
     broken: Option<String>,
 }
@@ -95,6 +96,7 @@ impl EmbeddedStore {
                 database,
                 state: Mutex::new(state),
                 election,
+                leader: watch::Sender::default(),
             }),
         })
     }
@@ -258,7 +260,7 @@ fn prepare_write(
 impl State {
     fn publish(&mut self, event: WatchEvent) {
         // A watcher whose queue is full loses its place: it loads the store again.
-        self.watchers.retain(|watcher| watcher.try_send(event.clone()).is_ok());
+        self.watchers.retain(|watcher| watcher.try_send(Ok(event.clone())).is_ok());
         if self.history.len() == HISTORY_EVENTS {
             self.history.pop_front();
         }
@@ -269,7 +271,7 @@ impl State {
         // Room for the whole history, and as much again for what comes while the watcher reads it.
         let (sender, receiver) = mpsc::channel(2 * HISTORY_EVENTS);
         for event in self.history.iter().filter(|event| event.revision > after) {
-            if sender.try_send(event.clone()).is_err() {
+            if sender.try_send(Ok(event.clone())).is_err() {
                 break;
             }
         }
@@ -279,12 +281,8 @@ impl State {
             .map_or(self.revision.get() + 1, |event| event.revision.get());
         if after.get() + 1 < oldest {
             // The gap is reported at once, not when the next transaction comes.
-            let gap = WatchEvent {
-                revision: Revision(0),
-                operations: Vec::new(),
-            };
             let (sender, receiver) = mpsc::channel(1);
-            let sent = sender.try_send(gap);
+            let sent = sender.try_send(Err(WatchError::Compacted { after }));
             debug_assert!(sent.is_ok(), "an empty channel has room");
             return Watch::new(after, receiver);
         }
@@ -330,10 +328,19 @@ impl MetadataStore for EmbeddedStore {
             .await
             .ok_or_else(closed)?;
         let created = written.map_err(|error| StoreError::Unavailable(error.to_string()))?;
+        self.inner.leader.send_replace(Some(candidate.to_owned()));
         let inner = Arc::clone(&self.inner);
         Ok(Leadership::new(created, CancellationToken::new(), move || {
             resign(&inner, created, turn);
         }))
+    }
+
+    async fn resign(&self, leadership: Leadership) {
+        drop(leadership);
+    }
+
+    fn leader(&self) -> watch::Receiver<Option<String>> {
+        self.inner.leader.subscribe()
     }
 }
 
@@ -343,6 +350,7 @@ fn resign(inner: &Inner, created: Revision, turn: OwnedSemaphorePermit) {
         state.leader = Revision(0);
     }
     drop(state);
+    inner.leader.send_replace(None);
     drop(turn);
 }
 

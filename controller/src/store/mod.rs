@@ -2,7 +2,8 @@
 //! runs. All of them pass one conformance suite (`store/conformance.rs`).
 //!
 //! A store is an ordered map of keys to values with one revision for the whole: every transaction that succeeds gets
-//! the next one, and every key knows the revision that wrote it last.
+//! a higher one (where the store is shared, others take some in between), and every key knows the revision that wrote
+//! it last.
 
 #[cfg(test)]
 mod conformance;
@@ -37,7 +38,7 @@ pub struct Entry {
 /// All keys at one revision, in the order of the keys.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Loaded {
-    /// The store's revision.
+    /// The revision of the last transaction: one that every watch has shown, or is about to.
     pub revision: Revision,
     /// The keys.
     pub entries: Vec<Entry>,
@@ -117,7 +118,8 @@ pub enum CommitError {
     /// The store was not reached: nothing happened.
     #[error("the metadata store is unavailable: {0}")]
     Unavailable(String),
-    /// Nobody knows whether it happened: whoever decides must read back before deciding anything else.
+    /// Nobody knows whether it happened: whoever decides must read back before deciding anything else. What a load
+    /// shows after this is what happened: nothing of it comes later, or the leadership is lost.
     #[error("the outcome of a transaction is unknown: {0}")]
     Unknown(String),
 }
@@ -177,17 +179,27 @@ pub trait MetadataStore: Send + Sync + 'static {
     /// All but [`CommitError::Unknown`] mean that nothing happened.
     async fn commit(&self, leadership: &Leadership, transaction: Transaction) -> Result<Revision, CommitError>;
 
-    /// Every transaction after a revision, in order, without a gap.
+    /// Every transaction after a revision, in order, without a gap: after a revision that a load or a watch of this
+    /// store has shown.
     ///
     /// # Errors
     /// If the store cannot be reached. What went by too long ago is reported by the watch itself.
     async fn watch(&self, after: Revision) -> Result<Watch, StoreError>;
 
-    /// Waits until this candidate is the only one that may commit. Dropping the leadership resigns.
+    /// Waits until this candidate is the only one that may commit, for as long as it takes: also until a store that
+    /// cannot be reached is there again. Dropping the leadership resigns.
     ///
     /// # Errors
-    /// If the store cannot be reached.
+    /// If waiting does not help.
     async fn campaign(&self, candidate: &str) -> Result<Leadership, StoreError>;
+
+    /// Gives the leadership back, and waits (bounded) until the store has it. Dropping it does the same in the
+    /// background, which may come to nothing in a process that ends.
+    async fn resign(&self, leadership: Leadership);
+
+    /// The candidate that leads, as it named itself, and as far as this process has heard: `None` between two leaders
+    /// and as long as nothing is known. While the store cannot be reached, the last one that was known.
+    fn leader(&self) -> tokio::sync::watch::Receiver<Option<String>>;
 }
 
 /// Refuses transactions that no implementation may take.

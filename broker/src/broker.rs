@@ -1,6 +1,7 @@
 //! The broker as a whole: what all requests share, and what goes on besides requests.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
 use highwater_node::clock::Clock;
@@ -8,16 +9,19 @@ use highwater_node::shutdown::Shutdown;
 use highwater_node::transport::Dialer;
 use highwater_proto::config::{BrokerConfig, StaticValues};
 use highwater_proto::grpc::controller_client::ControllerClient;
-use highwater_proto::metadata::MetadataImage;
+use highwater_proto::metadata::{DiskPressure, MetadataImage};
 use highwater_proto::types::{BrokerEpoch, NodeId, Revision};
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 use tokio::time::Instant;
 use tonic::transport::Channel;
 
+use crate::alter_partitions;
 use crate::connection::BUDGET_UNIT_BYTES;
 use crate::creating::Creating;
+use crate::disk_limit::{self, DiskGauge};
 use crate::fetch_session::FetchSessions;
+use crate::fetcher::Fetchers;
 use crate::forward::Forwarder;
 use crate::housekeeping;
 use crate::internal_topics::InternalTopics;
@@ -47,6 +51,8 @@ pub struct BrokerParts {
     pub config: BrokerConfig,
     /// What the process was started with: the lowest layer of all configs.
     pub fixed: StaticValues,
+    /// Name of the listener on which brokers copy from each other (`inter.broker.listener.name`).
+    pub inter_broker_listener: String,
     /// Its logs.
     pub recovered: RecoveredLogs,
     /// The images to follow.
@@ -112,12 +118,17 @@ pub struct Broker {
     fixed: StaticValues,
     partitions: Arc<Partitions>,
     fetch_sessions: FetchSessions,
+    fetchers: Fetchers,
+    inter_broker_listener: Arc<str>,
     controller: ControllerSource,
     forwarder: Forwarder,
     internal_topics: InternalTopics,
     creating: Creating,
     producer_ids: ProducerIds,
     limits: Limits,
+    disk: DiskGauge,
+    /// The worst pressure on any disk of the cluster.
+    cluster_disk: AtomicU8,
     connections: Arc<ConnectionCounts>,
     metrics: Metrics,
     clock: Clock,
@@ -146,6 +157,7 @@ impl Broker {
             epoch,
             config,
             fixed,
+            inter_broker_listener,
             recovered,
             images,
             controller,
@@ -158,7 +170,10 @@ impl Broker {
             node_id,
             epoch,
             fetch_sessions: FetchSessions::new(config.network.fetch_session_slots),
+            fetchers: Fetchers::default(),
+            inter_broker_listener: inter_broker_listener.into(),
             limits: Limits::new(&config),
+            disk: DiskGauge::new(config.disk_soft_free_bytes, config.disk_soft_free_percent),
             config,
             fixed,
             partitions,
@@ -167,12 +182,14 @@ impl Broker {
             internal_topics: InternalTopics::default(),
             creating: Creating::default(),
             producer_ids: ProducerIds::default(),
+            cluster_disk: AtomicU8::new(0),
             connections: Arc::default(),
             metrics: Metrics::default(),
             clock,
             shutdown,
             applied: watch::Sender::default(),
         });
+        alter_partitions::start(&broker);
         housekeeping::start(&broker, images);
         Ok(broker)
     }
@@ -237,7 +254,10 @@ impl Broker {
     }
 
     pub(crate) fn image_applied(&self, revision: Revision) {
-        self.forwarder.image_changed(&self.image());
+        let image = self.image();
+        self.forwarder.image_changed(&image);
+        let worst = image.nodes.values().map(|node| node.disk).max().unwrap_or_default();
+        self.cluster_disk.store(disk_limit::encode(worst), Ordering::Relaxed);
         self.applied.send_replace(revision);
     }
 
@@ -251,6 +271,18 @@ impl Broker {
     #[must_use]
     pub fn fetch_sessions(&self) -> &FetchSessions {
         &self.fetch_sessions
+    }
+
+    /// The fetchers: what this broker copies from others.
+    #[must_use]
+    pub fn fetchers(&self) -> &Fetchers {
+        &self.fetchers
+    }
+
+    /// Name of the listener on which brokers copy from each other.
+    #[must_use]
+    pub fn inter_broker_listener(&self) -> &Arc<str> {
+        &self.inter_broker_listener
     }
 
     /// The way to the coordinators.
@@ -287,6 +319,17 @@ impl Broker {
     #[must_use]
     pub fn limits(&self) -> &Limits {
         &self.limits
+    }
+
+    /// How much room there is on the disk.
+    #[must_use]
+    pub fn disk(&self) -> &DiskGauge {
+        &self.disk
+    }
+
+    /// The worst pressure on the disk of any broker, by the image.
+    pub(crate) fn cluster_disk_pressure(&self) -> DiskPressure {
+        disk_limit::decode(self.cluster_disk.load(Ordering::Relaxed))
     }
 
     /// Counters.

@@ -70,16 +70,17 @@ async fn follow(broker: Arc<Broker>, mut images: watch::Receiver<Arc<MetadataIma
         let look_for_strays = shows_us && !strays_are_known;
         let partitions = Arc::clone(broker.partitions());
         let applied = tokio::task::spawn_blocking(move || {
-            let removals = partitions.apply(&image);
+            let applied = partitions.apply(&image);
             if look_for_strays {
                 partitions.move_strays_aside();
             }
-            removals
+            applied
         });
         match applied.await {
-            Ok(removals) => {
+            Ok(applied) => {
                 strays_are_known |= look_for_strays;
-                removals
+                broker.fetchers().assignments_changed(&broker, &applied.assignments);
+                applied
                     .directories
                     .into_iter()
                     .for_each(|(delay, directory)| remove_later(&broker, delay, || directory.remove()));

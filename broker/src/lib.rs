@@ -1,11 +1,14 @@
 //! Topics as partitioned logs behind Kafka's protocol.
 
+mod alter_partitions;
 pub mod api;
 pub mod broker;
 mod client;
 mod connection;
 mod creating;
+pub mod disk_limit;
 pub mod fetch_session;
+pub mod fetcher;
 mod forward;
 mod frame;
 mod housekeeping;
@@ -19,10 +22,12 @@ pub mod partition;
 pub mod partitions;
 pub mod process;
 mod producer_ids;
+mod questions;
 pub mod records;
 pub mod replica;
 pub mod reply;
 pub mod service;
+mod worker_stalls;
 
 pub use broker::Broker;
 pub use client::Client;

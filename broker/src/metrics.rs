@@ -26,6 +26,8 @@ const API_SLOTS: usize = 128;
 pub struct Metrics {
     apis: Vec<ApiMetrics>,
     all_topics: TopicMetrics,
+    isr_shrinks: AtomicU64,
+    isr_expands: AtomicU64,
     /// Errors are rare: a lock is cheap enough.
     errors: Mutex<HashMap<(ApiKey, ErrorCode), u64>>,
 }
@@ -45,6 +47,8 @@ impl Default for Metrics {
         Self {
             apis: (0..API_SLOTS).map(|_| ApiMetrics::default()).collect(),
             all_topics: TopicMetrics::default(),
+            isr_shrinks: AtomicU64::new(0),
+            isr_expands: AtomicU64::new(0),
             errors: Mutex::default(),
         }
     }
@@ -65,6 +69,15 @@ impl Metrics {
             .response_bytes
             .fetch_add(response_bytes as u64, Ordering::Relaxed);
         metrics.total_time.observe(total);
+    }
+
+    /// A partition led from here has another number of in-sync replicas, as proposed from here.
+    pub(crate) fn isr_changed(&self, before: usize, after: usize) {
+        if after < before {
+            self.isr_shrinks.fetch_add(1, Ordering::Relaxed);
+        } else if after > before {
+            self.isr_expands.fetch_add(1, Ordering::Relaxed);
+        }
     }
 
     /// An answer carries an error: of a partition, a topic, or the whole request.

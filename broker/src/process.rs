@@ -13,7 +13,7 @@ use highwater_node::session::{
 use highwater_node::shutdown::Shutdown;
 use highwater_node::telemetry::Metrics;
 use highwater_node::transport::{self, Dialer, Listener};
-use highwater_proto::metadata::{Endpoint, NodeRegistration, NodeRole};
+use highwater_proto::metadata::{DiskPressure, Endpoint, NodeRegistration, NodeRole};
 use tokio::net::TcpListener;
 use uuid::Uuid;
 
@@ -21,10 +21,14 @@ use crate::api::SERVED;
 use crate::broker::{Broker, BrokerParts};
 use crate::log::LogError;
 use crate::partitions::{RecoveredLogs, RecoveryReport};
+use crate::questions;
 use crate::service::Service;
+use crate::worker_stalls::WorkerStalls;
 
 /// How long the controller may take to let the broker in; it goes on trying.
 const UNFENCE_TIMEOUT: Duration = Duration::from_secs(60);
+/// How often the disk's room is looked at. What is appended meanwhile is counted.
+const DISK_LOOK: Duration = Duration::from_millis(250);
 /// How long the controller may take to move leaders away; the broker stops all the same.
 const LEAVE_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long the start waits for a disk to take what recovery found.
@@ -107,7 +111,7 @@ impl BrokerProcess {
             controllers: parts.controllers,
             dialer: dialer.clone(),
             session: config.session,
-            status: status_source(&data_dir, &seat),
+            status: status_source(&data_dir, &seat, &shutdown),
             releases: None,
         };
         let link = ControllerLink::connect(options, registration, &shutdown.token()).await?;
@@ -124,6 +128,7 @@ impl BrokerProcess {
             epoch: registered.epoch,
             config: config.broker.clone(),
             fixed: config.fixed.clone(),
+            inter_broker_listener: config.listeners.inter_broker.clone(),
             recovered,
             images: link.images(),
             controller: Box::new(move || admin.admin()),
@@ -132,6 +137,8 @@ impl BrokerProcess {
             shutdown: shutdown.clone(),
         })?;
         let _ = seat.set(Arc::downgrade(&broker));
+        questions::answer(&broker, &link);
+        watch_disk(&broker, Arc::clone(&data_dir));
         broker.metrics().register(&metrics, &broker);
         serve_grpc(&broker, parts.grpc, &shutdown);
 
@@ -271,8 +278,10 @@ async fn wait_for_flush(broker: &Broker) {
 }
 
 /// What heartbeats say: how the disk fares, and how far the broker has come, once there is one in its seat.
-fn status_source(data_dir: &Arc<DataDir>, seat: &Arc<OnceLock<Weak<Broker>>>) -> StatusSource {
+fn status_source(data_dir: &Arc<DataDir>, seat: &Arc<OnceLock<Weak<Broker>>>, shutdown: &Shutdown) -> StatusSource {
     let (data_dir, seat) = (Arc::clone(data_dir), Arc::clone(seat));
+    let stalls = Arc::new(WorkerStalls::default());
+    stalls.watch(shutdown);
     Arc::new(move || {
         let broker = seat.get().and_then(Weak::upgrade);
         // The figures of the file system are in the kernel's memory. Without them the heartbeat says nothing of the disk.
@@ -281,9 +290,29 @@ fn status_source(data_dir: &Arc<DataDir>, seat: &Arc<OnceLock<Weak<Broker>>>) ->
             applied_revision: broker.as_ref().map(|broker| broker.image().revision),
             disk_free_bytes: space.map_or(0, |space| space.free_bytes),
             disk_total_bytes: space.map_or(0, |space| space.total_bytes),
-            oldest_unfinished_flush: broker.map_or(Duration::ZERO, |it| it.partitions().flusher().oldest_unfinished()),
+            disk_pressure: broker.as_ref().map_or(DiskPressure::None, |broker| broker.disk().pressure()),
+            oldest_unfinished_flush: broker.as_ref().map_or(Duration::ZERO, |it| it.partitions().flusher().oldest_unfinished()),
+            longest_worker_stall: stalls.take(),
         }
     })
+}
+
+/// Looks at the disk's room as long as the broker runs.
+fn watch_disk(broker: &Arc<Broker>, data_dir: Arc<DataDir>) {
+    let broker = Arc::clone(broker);
+    let shutdown = broker.shutdown().clone();
+    shutdown.spawn(async move {
+        loop {
+            // The figures of the file system are in the kernel's memory.
+            if let Ok(space) = data_dir.space() {
+                broker.disk().looked(space.free_bytes, space.total_bytes);
+            }
+            tokio::select! {
+                () = tokio::time::sleep(DISK_LOOK) => {}
+                () = broker.shutdown().triggered() => return,
+            }
+        }
+    });
 }
 
 fn serve_grpc(broker: &Arc<Broker>, listener: Listener, shutdown: &Shutdown) {

@@ -44,6 +44,8 @@ pub struct FetchPartition {
     pub fetch_offset: i64,
     /// Epoch of the last record that the client has; -1: not said.
     pub last_fetched_epoch: i32,
+    /// First offset that a follower has; -1: no follower.
+    pub log_start: i64,
     /// Most bytes wanted of this partition.
     pub max_bytes: i32,
 }

@@ -16,6 +16,7 @@ fn partition(topic: &str, index: i32, offset: i64) -> FetchPartition {
         current_leader_epoch: -1,
         fetch_offset: offset,
         last_fetched_epoch: -1,
+        log_start: -1,
         max_bytes: 1024,
     }
 }

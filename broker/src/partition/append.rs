@@ -216,6 +216,12 @@ impl FlushTarget for Partition {
 
 impl State {
     fn check_append(&self, acks_all: bool) -> Result<(), AppendError> {
+        if let Some((epoch, until)) = self.handing_over
+            && epoch == self.replica.leader_epoch()
+            && Instant::now() < until
+        {
+            return Err(ErrorCode::NotLeaderOrFollower.into());
+        }
         self.replica.check_append(acks_all).map_err(|error| match error {
             // Before the append it is the other of Kafka's two errors, and the answer has the log start (rule 13).
             AckError::NotEnoughReplicas => AppendError {

@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use highwater_proto::metadata;
-use highwater_proto::types::{NodeId, Offset, TimestampMs};
+use highwater_proto::types::{NodeId, Offset, PartitionEpoch, TimestampMs};
 
 use super::{Partition, State, Storage, is_fatal};
 use crate::log::{Log, LogError, RetiredSegments};
-use crate::replica::{AckError, BrokerView, LogEnds};
+use crate::replica::{AckError, BrokerView, IsrAnswer, LogEnds};
 
 /// A flush that takes longer has been given up by whoever carried it out.
 const MAX_FLUSH_WAIT: Duration = Duration::from_secs(30);
@@ -32,6 +32,16 @@ impl Partition {
         }
         self.carry_out(state, effects);
         waiters.iter().for_each(|waiter| waiter.wake());
+    }
+
+    /// The controller answered the proposal that was made on `base`. How many members the ISR had before and has now.
+    pub fn isr_answered(&self, base: PartitionEpoch, answer: IsrAnswer) -> (usize, usize) {
+        let mut state = self.state.lock();
+        let before = state.replica.isr().len();
+        let effects = state.replica.isr_answered(base, answer);
+        let after = state.replica.isr().len();
+        self.carry_out(state, effects);
+        (before, after)
     }
 
     /// Takes over the topic's configuration, which [`super::TopicState`] has already.

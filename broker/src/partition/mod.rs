@@ -6,8 +6,12 @@
 
 mod acks;
 mod append;
+mod flush_wait;
+mod follow;
+mod hand_over;
 mod lifecycle;
 mod lookup;
+mod proposals;
 mod read;
 mod shard;
 mod topic;
@@ -17,7 +21,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use highwater_proto::kafka::ErrorCode;
-use highwater_proto::types::{CoordinatorEpoch, LeaderEpoch, NodeId, Offset, PartitionIndex};
+use highwater_proto::types::{CoordinatorEpoch, LeaderEpoch, NodeId, Offset, PartitionIndex, TopicPartition};
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use smallvec::SmallVec;
 use tokio::time::Instant;
@@ -28,12 +32,17 @@ use crate::replica::{AckError, Completed, Effects, LeadershipError, Replica};
 
 pub use self::acks::{Ack, AckGroup, AckWait};
 pub use self::append::{AppendError, AppendOutcome, Precheck};
+pub use self::flush_wait::FlushGroup;
+pub use self::follow::{FetchPoint, FollowError, Following, LeaderBatches};
+pub use self::hand_over::HandOver;
 pub use self::lookup::{FoundOffset, LookupError};
+pub use self::proposals::IsrProposals;
 pub use self::read::{Isolation, ReadOutcome, ReadRequest, Waiting};
 pub use self::shard::ShardOpened;
 pub use self::topic::{TopicMetrics, TopicSettings, TopicState};
 pub use self::waiters::{FetchWaiter, WaiterGuard};
 
+use self::follow::FlushAwaited;
 use self::waiters::FetchWaiters;
 
 /// A partition that this broker has a replica of.
@@ -42,6 +51,7 @@ pub struct Partition {
     topic: Arc<TopicState>,
     index: PartitionIndex,
     disk: Arc<Disk>,
+    proposals: Arc<IsrProposals>,
     flush_slot: FlushSlot,
     state: Mutex<State>,
     /// Told when a flush that was under way is over.
@@ -92,8 +102,12 @@ struct State {
     announced_bytes: u64,
     /// When cached writes were first seen to wait for `flush.ms`.
     unflushed_since: Option<Duration>,
+    /// Whoever waits until the log is on disk.
+    flush_awaited: Option<FlushAwaited>,
     /// Highest epoch of a coordinator that opened this partition as its shard: older ones may not append any more.
     coordinator_epoch: Option<CoordinatorEpoch>,
+    /// In this leader epoch nothing is appended until then: the leadership is about to move.
+    handing_over: Option<(LeaderEpoch, Instant)>,
 }
 
 #[derive(Debug)]
@@ -138,6 +152,7 @@ impl Partition {
         log: Log,
         high_watermark: Offset,
         disk: Arc<Disk>,
+        proposals: Arc<IsrProposals>,
     ) -> Self {
         let config = topic.settings().replica;
         let replica = Replica::new(node, config, lifecycle::ends(&log), high_watermark);
@@ -151,12 +166,15 @@ impl Partition {
             appended_bytes: 0,
             announced_bytes: 0,
             unflushed_since: None,
+            flush_awaited: None,
             coordinator_epoch: None,
+            handing_over: None,
         };
         Self {
             topic,
             index,
             disk,
+            proposals,
             flush_slot: FlushSlot::default(),
             state: Mutex::new(state),
             flush_over: Condvar::new(),
@@ -173,6 +191,15 @@ impl Partition {
     #[must_use]
     pub fn index(&self) -> PartitionIndex {
         self.index
+    }
+
+    /// Which partition it is.
+    #[must_use]
+    pub fn key(&self) -> TopicPartition {
+        TopicPartition {
+            topic_id: self.topic.id(),
+            partition: self.index,
+        }
     }
 
     /// Where the partition stands; `None` when its storage failed or is gone.
@@ -223,7 +250,9 @@ impl Partition {
             proposal,
         } = effects;
         // The proposal stays in the replica until it is answered; whoever talks to the controller finds it there.
-        drop(proposal);
+        if proposal.is_some() {
+            self.proposals.push(self.key());
+        }
         let woken = if high_watermark_moved {
             state.wake_fetches()
         } else {
@@ -258,6 +287,16 @@ impl State {
             Storage::Failed => Err(ErrorCode::KafkaStorageError),
             Storage::Gone => Err(ErrorCode::NotLeaderOrFollower),
         }
+    }
+
+    /// The storage cannot be used any more. What that decides, and who waits here.
+    fn fail(&mut self) -> (Effects<Ack>, Vec<Arc<FetchWaiter>>) {
+        if matches!(self.storage, Storage::Online(_)) {
+            self.storage = Storage::Failed;
+        }
+        let effects = self.replica.stop(AckError::Storage);
+        self.flush_awaited = None;
+        (effects, self.take_waiters())
     }
 
     /// All fetches that wait here: something happened that they have to look at.

@@ -7,7 +7,7 @@ use highwater_proto::types::{LeaderEpoch, Offset};
 
 use super::{FetchWaiter, Partition, State, leadership_error_code, log_error_code};
 use crate::log::{EpochEnd, FileSlice, Log, LogError};
-use crate::replica::FollowerFetch;
+use crate::replica::{Effects, FollowerFetch};
 
 /// Up to where a reader may see.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,16 +97,20 @@ impl Partition {
         if request.offset < log.log_start() || request.offset > log.log_end() {
             return Err(ErrorCode::OffsetOutOfRange);
         }
-        if let Some(fetch) = request.follower {
-            let effects = state.replica.follower_fetched(fetch).map_err(leadership_error_code)?;
-            self.carry_out(state, effects);
-            state = self.state.lock();
-        }
+        // What the fetch acknowledges is carried out after the read: both see the log under one lock.
+        let effects = match request.follower {
+            Some(fetch) => state.replica.follower_fetched(fetch).map_err(leadership_error_code)?,
+            None => Effects::default(),
+        };
         let outcome = match state.read(request) {
             Ok(outcome) => outcome,
-            Err(LogError::OffsetOutOfRange { .. }) => return Err(ErrorCode::OffsetOutOfRange),
+            Err(LogError::OffsetOutOfRange { .. }) => {
+                self.carry_out(state, effects);
+                return Err(ErrorCode::OffsetOutOfRange);
+            }
             Err(error) => {
-                self.read_failed(state, &error);
+                self.carry_out(state, effects);
+                self.read_failed(self.state.lock(), &error);
                 return Err(log_error_code(&error));
             }
         };
@@ -119,6 +123,9 @@ impl Partition {
                 Isolation::LogEnd => state.log_end_waiters.register(&waiter),
                 Isolation::ReadUncommitted | Isolation::ReadCommitted => state.waiters.register(&waiter),
             }
+        }
+        if request.follower.is_some() {
+            self.carry_out(state, effects);
         }
         Ok(outcome)
     }

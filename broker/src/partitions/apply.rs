@@ -15,25 +15,28 @@ use crate::log::{DeletedDir, Log};
 use crate::partition::{Partition, TopicSettings, TopicState};
 use crate::replica::{AckError, BrokerView};
 
-/// Directories of deleted partitions, to be removed after a delay (`file.delete.delay.ms`).
+/// What is left to do once an image has been carried out.
 #[derive(Debug)]
-#[must_use = "the directories stay until they are removed"]
-pub struct Removals {
-    /// What to remove, and after how long.
+#[must_use = "directories stay until they are removed, and followers until they are told"]
+pub struct Applied {
+    /// Directories of deleted partitions, and after how long they are to be removed (`file.delete.delay.ms`).
     pub directories: Vec<(Duration, DeletedDir)>,
+    /// Partitions that have, or had, a replica here and whose assignment changed: they may follow another leader.
+    pub assignments: Vec<TopicPartition>,
 }
 
 impl Partitions {
     /// Carries out what the new image says, then publishes it. Slow: opens and renames directories. An image that is not
     /// newer changes nothing.
-    pub fn apply(&self, new: &Arc<MetadataImage>) -> Removals {
+    pub fn apply(&self, new: &Arc<MetadataImage>) -> Applied {
         let _one_at_a_time = self.applying.lock();
         let old = self.image();
-        let mut removals = Removals {
+        let mut applied = Applied {
             directories: Vec::new(),
+            assignments: Vec::new(),
         };
         if new.revision <= old.revision {
-            return removals;
+            return applied;
         }
         let changes = diff(&old, new);
         let is_here = |it: Option<&Arc<Assignment>>| it.is_some_and(|it| it.replicas.contains(&self.node));
@@ -44,16 +47,13 @@ impl Partitions {
             by_name.is_some_and(|topic| topic.id != partition.topic.id)
         };
         for partition in changes.partitions.iter().filter(gone).filter(replaced) {
-            self.delete(partition.topic.id, partition.index, AckError::Deleted, &mut removals);
+            self.delete(partition.topic.id, partition.index, AckError::Deleted, &mut applied);
         }
         let mut touched = HashSet::new();
         for partition in &changes.partitions {
             if let Some(assignment) = partition.new.filter(|it| it.replicas.contains(&self.node)) {
                 self.assign(new, partition.topic, partition.index, assignment);
-                touched.insert(TopicPartition {
-                    topic_id: partition.topic.id,
-                    partition: partition.index,
-                });
+                touched.insert(key(partition));
             }
         }
         self.configure(new, &changes);
@@ -67,12 +67,14 @@ impl Partitions {
             } else {
                 AckError::Deleted
             };
-            self.delete(partition.topic.id, partition.index, error, &mut removals);
+            self.delete(partition.topic.id, partition.index, error, &mut applied);
+            applied.assignments.push(key(partition));
         }
+        applied.assignments.extend(touched);
         for topic in &changes.topics_deleted {
             self.topics.pin().remove(&topic.id);
         }
-        removals
+        applied
     }
 
     fn assign(&self, image: &MetadataImage, topic: &Topic, index: PartitionIndex, assignment: &Assignment) {
@@ -237,7 +239,7 @@ impl Partitions {
         }
     }
 
-    fn delete(&self, topic_id: TopicId, index: PartitionIndex, error: AckError, removals: &mut Removals) {
+    fn delete(&self, topic_id: TopicId, index: PartitionIndex, error: AckError, applied: &mut Applied) {
         let removed = self
             .map
             .pin()
@@ -250,7 +252,7 @@ impl Partitions {
         let Some(log) = partition.end(error) else { return };
         let delay = partition.topic().settings().file_delete_delay;
         match log.delete() {
-            Ok(Some(directory)) => removals.directories.push((delay, directory)),
+            Ok(Some(directory)) => applied.directories.push((delay, directory)),
             Ok(None) => {}
             Err(error) => {
                 tracing::error!(topic = %partition.topic().name(), partition = %index, %error, "cannot delete the log");
@@ -272,6 +274,13 @@ impl Partitions {
                 Err(error) => tracing::error!(partition = name, %error, "cannot move an unknown partition aside"),
             }
         }
+    }
+}
+
+fn key(partition: &PartitionDiff<'_>) -> TopicPartition {
+    TopicPartition {
+        topic_id: partition.topic.id,
+        partition: partition.index,
     }
 }
 

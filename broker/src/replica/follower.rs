@@ -15,6 +15,8 @@ pub struct FollowerFetch {
     pub broker_epoch: BrokerEpoch,
     /// The offset it asks from: everything below is on its disk.
     pub offset: Offset,
+    /// First offset of its log.
+    pub log_start: Offset,
     /// Monotonic time of the fetch.
     pub now: Duration,
 }
@@ -26,6 +28,8 @@ pub(super) struct Follower {
     broker: Option<BrokerView>,
     /// `None` until it fetched in this leader epoch under its present registration.
     flushed_end: Option<Offset>,
+    /// First offset of its log, as of its last fetch.
+    log_start: Option<Offset>,
     last_fetch: Option<(Duration, Offset)>,
     /// The last time at which it had everything; `None`: never in this leader epoch.
     last_caught_up: Option<Duration>,
@@ -37,6 +41,7 @@ impl Follower {
             node,
             broker: None,
             flushed_end: None,
+            log_start: None,
             last_fetch: None,
             last_caught_up: in_sync.then_some(now),
         }
@@ -45,6 +50,12 @@ impl Follower {
     /// The offset up to which it counts for the high watermark: nothing until it has fetched.
     pub(super) fn flushed_end(&self) -> Offset {
         self.flushed_end.unwrap_or(Offset(0))
+    }
+
+    /// First offset of its log if it lives; 0 until it has fetched.
+    pub(super) fn live_log_start(&self) -> Option<Offset> {
+        let live = self.broker.is_some_and(|broker| broker.eligible);
+        live.then(|| self.log_start.unwrap_or(Offset(0)))
     }
 
     /// The epoch it is registered with; -1 while it is not, which no controller accepts into an ISR.
@@ -67,6 +78,7 @@ impl Follower {
 
     pub(super) fn reset(&mut self) {
         self.flushed_end = None;
+        self.log_start = None;
         self.last_fetch = None;
     }
 
@@ -81,6 +93,7 @@ impl Follower {
         }
         self.last_fetch = Some((fetch.now, log_end));
         self.flushed_end = Some(fetch.offset);
+        self.log_start = Some(fetch.log_start);
     }
 
     pub(super) fn may_join(&self, needed: Offset) -> bool {

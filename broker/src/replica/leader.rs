@@ -84,6 +84,18 @@ impl<A> Leader<A> {
         self.isr.propose(leader_epoch, members)
     }
 
+    /// A member that asks from below the high watermark has lost what it had acknowledged: it must not be elected, and
+    /// nothing waits for it.
+    pub(super) fn propose_removal(
+        &mut self,
+        node: NodeId,
+        leader_epoch: LeaderEpoch,
+        lost: NodeId,
+    ) -> Option<IsrProposal> {
+        let members = self.members(node, |follower| follower.node != lost);
+        self.isr.propose(leader_epoch, members)
+    }
+
     /// The committed ISR as a proposal names it, with those followers that `keep` accepts.
     fn members(&self, node: NodeId, keep: impl Fn(&Follower) -> bool) -> Vec<IsrMember> {
         self.isr

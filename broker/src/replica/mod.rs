@@ -9,6 +9,7 @@ mod effects;
 mod follower;
 mod isr;
 mod leader;
+mod progress;
 mod waiting;
 mod witnesses;
 
@@ -124,7 +125,7 @@ impl<A> Replica<A> {
         self.leader = partition.leader;
         self.leader_epoch = partition.leader_epoch;
         self.partition_epoch = partition.epoch;
-        self.replica_count = partition.replicas.len();
+        self.replica_count = partition.replication_factor();
         if partition.leader == Some(self.node) {
             if new_epoch || !self.is_leader() {
                 self.start_leading(partition, &mut effects, now);
@@ -185,6 +186,17 @@ impl<A> Replica<A> {
         self.log.start = self.log.start.max(start);
         if self.high_watermark < self.log.start {
             self.raise(self.log.start, &mut effects);
+        }
+        effects
+    }
+
+    /// A follower learns its leader's high watermark; as far as its own log goes, and never backwards: what was below a
+    /// high watermark stays below it.
+    pub fn leader_high_watermark(&mut self, high_watermark: Offset) -> Effects<A> {
+        let mut effects = Effects::default();
+        let reached = high_watermark.min(self.log.end);
+        if !self.is_leader() && reached > self.high_watermark {
+            self.raise(reached, &mut effects);
         }
         effects
     }
@@ -264,7 +276,9 @@ impl<A> Replica<A> {
             return Err(LeadershipError::NotLeader);
         }
         follower.fetched(&fetch, log_end);
-        if follower.may_join(high_watermark.max(epoch_start)) {
+        if fetch.offset < high_watermark && leader.isr.is_committed_member(fetch.node) {
+            effects.proposal = leader.propose_removal(self.node, self.leader_epoch, fetch.node);
+        } else if follower.may_join(high_watermark.max(epoch_start)) {
             let joiner = IsrMember {
                 broker: fetch.node,
                 epoch: fetch.broker_epoch,
@@ -327,6 +341,12 @@ impl<A> Replica<A> {
         matches!(self.role, Role::Leader(_))
     }
 
+    /// The broker that this replica is on.
+    #[must_use]
+    pub fn node(&self) -> NodeId {
+        self.node
+    }
+
     /// The leader, if there is one.
     #[must_use]
     pub fn leader(&self) -> Option<NodeId> {
@@ -356,6 +376,14 @@ impl<A> Replica<A> {
     #[must_use]
     pub fn log(&self) -> LogEnds {
         self.log
+    }
+
+    /// The least log start of all live replicas: records below it are deleted everywhere. `None` on a follower.
+    #[must_use]
+    pub fn low_watermark(&self) -> Option<Offset> {
+        let Role::Leader(leader) = &self.role else { return None };
+        let followers = leader.followers.iter().filter_map(Follower::live_log_start);
+        Some(followers.fold(self.log.start, Offset::min))
     }
 
     /// True once everything of earlier epochs is committed: before that the log end of this leader is not known to be

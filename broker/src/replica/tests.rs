@@ -54,6 +54,7 @@ fn fetch(node: NodeId, offset: i64, now: Duration) -> FollowerFetch {
         node,
         broker_epoch: BrokerEpoch(10 + i64::from(node.get())),
         offset: Offset(offset),
+        log_start: Offset(0),
         now,
     }
 }

@@ -61,6 +61,7 @@ impl Cluster {
             epoch: BrokerEpoch(1),
             config: BrokerConfig::resolve(&BrokerLayers::fixed(&fixed)).expect("valid configs"),
             fixed,
+            inter_broker_listener: "PLAINTEXT".into(),
             recovered: RecoveredLogs::open(dir.path(), clock.now_ms()).expect("an empty directory"),
             images,
             controller: Box::new(move || ControllerClient::new(channel.clone())),

@@ -83,6 +83,7 @@ impl TestBroker {
             epoch: BrokerEpoch(1),
             config,
             fixed,
+            inter_broker_listener: "PLAINTEXT".into(),
             recovered,
             images: receiver,
             dialer: dialer.clone(),

@@ -66,6 +66,7 @@ impl Cluster {
             epoch: BrokerEpoch(1),
             config: BrokerConfig::resolve(&BrokerLayers::fixed(&fixed)).unwrap(),
             fixed,
+            inter_broker_listener: "PLAINTEXT".into(),
             recovered: RecoveredLogs::open(dir.path(), clock.now_ms()).unwrap(),
             images,
             controller: Box::new(move || ControllerClient::new(channel.clone())),

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::config::value::split_list;
-use crate::config::{BrokerLayers, ConfigError, Value, Values};
+use crate::config::{BrokerLayers, ConfigError, ReplicationConfig, Value, Values};
 
 /// What a broker obeys, but for its listeners and its directory, which belong to the process.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,6 +24,12 @@ pub struct BrokerConfig {
     pub producer_id_expiration: Duration,
     /// `replica.lag.time.max.ms`
     pub replica_lag_time_max: Duration,
+    /// Copying from leaders, and reading from followers.
+    pub replication: ReplicationConfig,
+    /// `disk.soft.free.bytes`
+    pub disk_soft_free_bytes: u64,
+    /// `disk.soft.free.percent`
+    pub disk_soft_free_percent: u64,
 }
 
 /// Connections and requests.
@@ -116,6 +122,9 @@ impl BrokerConfig {
             retention_check_interval: read.millis("log.retention.check.interval.ms")?,
             producer_id_expiration: read.millis("producer.id.expiration.ms")?,
             replica_lag_time_max: read.millis("replica.lag.time.max.ms")?,
+            replication: ReplicationConfig::read(&read)?,
+            disk_soft_free_bytes: read.number("disk.soft.free.bytes")?,
+            disk_soft_free_percent: read.number("disk.soft.free.percent")?,
         })
     }
 }

@@ -9,6 +9,7 @@ mod describe;
 mod error;
 mod layers;
 mod listener;
+mod replication;
 mod synonyms;
 mod table;
 mod topic;
@@ -22,6 +23,7 @@ pub use describe::{DescribedConfig, DescribedSynonym, describe_broker, describe_
 pub use error::{ConfigError, ConfigErrorKind};
 pub use layers::{BrokerLayers, ConfigSource, Found, Profile, StaticValues, Values};
 pub use listener::{ListenerEntry, parse_address, parse_listeners, parse_protocol_map};
+pub use replication::{LEADER_SELECTOR, RACK_AWARE_SELECTOR, ReplicationConfig};
 pub use synonyms::{Synonym, broker_synonyms, is_topic_default, topic_synonyms};
 pub use table::{broker_definition, broker_definitions, topic_definition, topic_definitions};
 pub use topic::{Compression, TimestampType, TopicConfig};

@@ -302,6 +302,7 @@ impl Call {
                 node,
                 broker_epoch,
                 offset: Offset(wanted.fetch_offset),
+                log_start: Offset(wanted.log_start.max(0)),
                 now: self.context.broker.clock().now(),
             }),
         };
@@ -417,6 +418,7 @@ fn session_request(request: FetchRequest, version: i16, follower: Option<(NodeId
             current_leader_epoch: partition.current_leader_epoch,
             fetch_offset: partition.fetch_offset,
             last_fetched_epoch: partition.last_fetched_epoch,
+            log_start: partition.log_start_offset,
             max_bytes: partition.partition_max_bytes,
         }));
     }

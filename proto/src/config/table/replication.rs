@@ -1,6 +1,7 @@
 //! Replication and the life of a broker.
 
 use super::prelude::*;
+use crate::config::{LEADER_SELECTOR, RACK_AWARE_SELECTOR};
 
 pub(super) const DEFINITIONS: &[Definition] = definitions! {
     "auto.leader.rebalance.enable": Boolean = Some("true"), Any, High, ReadOnly, default_only("preferred leaders are always restored"),
@@ -31,29 +32,29 @@ pub(super) const DEFINITIONS: &[Definition] = definitions! {
         "Incremental fetch sessions kept for clients; beyond it, old ones make room.";
     "max.request.partition.size.limit": Int = Some("2000"), AtLeast(1), Medium, ReadOnly, IMPLEMENTED,
         "Most partitions that one DescribeTopicPartitions answer lists.";
-    "num.replica.fetchers": Int = Some("1"), AtLeast(1), High, ClusterWide, REPLICATION,
+    "num.replica.fetchers": Int = Some("1"), AtLeast(1), High, ClusterWide, default_only("one connection per leader carries all partitions"),
         "Connections on which a follower copies from one leader broker.";
     "producer.purgatory.purge.interval.requests": Int = Some("1000"), Any, Medium, ReadOnly, default_only("finished requests free their memory at once"),
         "How often Apache Kafka clears finished Produce requests out of memory.";
-    "replica.fetch.backoff.ms": Int = Some("1000"), AtLeast(0), Medium, ReadOnly, REPLICATION,
+    "replica.fetch.backoff.ms": Int = Some("1000"), AtLeast(0), Medium, ReadOnly, IMPLEMENTED,
         "Rest of a follower after a failed fetch.";
-    "replica.fetch.max.bytes": Int = Some("1048576"), AtLeast(0), Medium, ReadOnly, REPLICATION,
+    "replica.fetch.max.bytes": Int = Some("1048576"), AtLeast(0), Medium, ReadOnly, IMPLEMENTED,
         "Bytes that a follower asks for per partition; the first batch may exceed it.";
-    "replica.fetch.min.bytes": Int = Some("1"), Any, High, ReadOnly, REPLICATION,
+    "replica.fetch.min.bytes": Int = Some("1"), Any, High, ReadOnly, IMPLEMENTED,
         "Bytes that a leader collects before it answers a follower's fetch.";
-    "replica.fetch.response.max.bytes": Int = Some("10485760"), AtLeast(0), Medium, ReadOnly, REPLICATION,
+    "replica.fetch.response.max.bytes": Int = Some("10485760"), AtLeast(0), Medium, ReadOnly, IMPLEMENTED,
         "Bytes that a follower asks for per fetch; the first batch may exceed it.";
-    "replica.fetch.wait.max.ms": Int = Some("500"), Any, High, ReadOnly, REPLICATION,
+    "replica.fetch.wait.max.ms": Int = Some("500"), Any, High, ReadOnly, IMPLEMENTED,
         "Longest time that a leader holds back the answer to a follower's fetch.";
-    "replica.high.watermark.checkpoint.interval.ms": Long = Some("5000"), Any, High, ReadOnly, REPLICATION,
+    "replica.high.watermark.checkpoint.interval.ms": Long = Some("5000"), Any, High, ReadOnly, IMPLEMENTED,
         "How often high watermarks are written to disk.";
     "replica.lag.time.max.ms": Long = Some("30000"), Any, High, ReadOnly, IMPLEMENTED,
         "A follower that has not reached the leader's end for this long leaves the in-sync replicas.";
-    "replica.selector.class": String = None, Any, Medium, ReadOnly, JAVA_CLASSES,
-        "Class that picks the replica a consumer reads from.";
+    "replica.selector.class": String = None, OneOf(&[LEADER_SELECTOR, RACK_AWARE_SELECTOR]), Medium, ReadOnly, IMPLEMENTED,
+        "How the replica that a consumer reads from is picked: the leader, or one in the rack that the consumer names. Other classes cannot be loaded.";
     "replica.socket.receive.buffer.bytes": Int = Some("65536"), Any, High, ReadOnly, default_only("the kernel sizes socket buffers by itself"),
         "Kernel buffer of a follower's connection to its leader.";
-    "replica.socket.timeout.ms": Int = Some("30000"), Any, High, ReadOnly, REPLICATION,
+    "replica.socket.timeout.ms": Int = Some("30000"), Any, High, ReadOnly, IMPLEMENTED,
         "Longest wait of a follower for the answer to a fetch.";
     "unclean.leader.election.enable": Boolean = Some("false"), Any, High, ClusterWide, IMPLEMENTED,
         "Whether a replica that is not in sync may lead when no other is left, at the price of lost records.";

@@ -85,9 +85,13 @@ impl Step {
     pub(super) fn lag(&self) -> i64 {
         match &self.work {
             Work::Append {
-                batches, high_watermark, ..
+                batches,
+                high_watermark,
+                ..
             } => {
-                let end = batches.last().map_or(self.asked.offset, |last| last.header.next_offset());
+                let end = batches
+                    .last()
+                    .map_or(self.asked.offset, |last| last.header.next_offset());
                 (high_watermark.get() - end.get()).max(0)
             }
             Work::Truncate(_) => 0,

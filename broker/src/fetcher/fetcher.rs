@@ -210,7 +210,9 @@ impl Fetcher {
     fn rest(&mut self, key: TopicPartition, pause: Duration) {
         self.session.remove(key);
         self.wake(key);
-        let Some(followed) = self.followed.get_mut(&key) else { return };
+        let Some(followed) = self.followed.get_mut(&key) else {
+            return;
+        };
         let until = Instant::now() + pause;
         followed.resting_until = Some(until);
         self.resting.insert((until, key));
@@ -220,7 +222,9 @@ impl Fetcher {
     /// Something was wrong with the partition: it rests longer each time. Others are not held up.
     fn failed(&mut self, key: TopicPartition) {
         let limit = config(&self.broker).fetch_backoff.max(FIRST_REST);
-        let Some(followed) = self.followed.get_mut(&key) else { return };
+        let Some(followed) = self.followed.get_mut(&key) else {
+            return;
+        };
         followed.failures = followed.failures.saturating_add(1);
         let pause = if followed.failures > MAX_FAILURES {
             LONG_REST
@@ -232,7 +236,9 @@ impl Fetcher {
 
     /// Fetches the partition from where its log ends now, if all of that is on disk.
     fn refresh(&mut self, key: TopicPartition) {
-        let Some(followed) = self.followed.get(&key) else { return };
+        let Some(followed) = self.followed.get(&key) else {
+            return;
+        };
         match followed.partition.following() {
             Following::Ready(point) if point.leader == self.inbox.leader => self.session.put(key, point),
             Following::Unflushed => {
@@ -264,9 +270,7 @@ impl Fetcher {
         let request = self.request();
         connection.send(FETCH_VERSION, &request).await?;
         let limit = config(&self.broker).socket_timeout;
-        let response = connection
-            .receive_within::<FetchRequest>(FETCH_VERSION, limit)
-            .await?;
+        let response = connection.receive_within::<FetchRequest>(FETCH_VERSION, limit).await?;
         self.connection = Some(connection);
         self.take_answer(response).await
     }
@@ -275,7 +279,10 @@ impl Fetcher {
         let config = config(&self.broker);
         let session = self.session.request(config.fetch_max_bytes);
         // Whoever rests goes on in time, also when the others have nothing to fetch.
-        let rest = self.resting.first().map(|(until, _)| until.saturating_duration_since(Instant::now()));
+        let rest = self
+            .resting
+            .first()
+            .map(|(until, _)| until.saturating_duration_since(Instant::now()));
         let wait = rest.map_or(config.fetch_max_wait, |rest| rest.min(config.fetch_max_wait));
         FetchRequest {
             replica_state: ReplicaState {
@@ -304,7 +311,11 @@ impl Fetcher {
                     | ErrorCode::InvalidFetchSessionEpoch
                     | ErrorCode::FetchSessionTopicIdError
             );
-            return if session_lost { Ok(()) } else { Err(RoundError::Refused(error)) };
+            return if session_lost {
+                Ok(())
+            } else {
+                Err(RoundError::Refused(error))
+            };
         }
         let (mut steps, mut out_of_range) = (Vec::new(), Vec::new());
         for topic in response.responses {
@@ -379,7 +390,9 @@ impl Fetcher {
     }
 
     fn answer_unusable(&mut self, key: TopicPartition, error: &FollowError) {
-        let Some(followed) = self.followed.get(&key) else { return };
+        let Some(followed) = self.followed.get(&key) else {
+            return;
+        };
         let (topic, partition) = (followed.partition.topic().name(), key.partition);
         if followed.failures == 0 {
             tracing::warn!(leader = %self.inbox.leader, %topic, %partition, %error, "cannot use what the leader sent; asking again");
@@ -414,7 +427,9 @@ impl Fetcher {
         let now = self.broker.clock().now_ms();
         let mut touched = Vec::new();
         for (key, point) in asked {
-            let Some(followed) = self.followed.get(&key) else { continue };
+            let Some(followed) = self.followed.get(&key) else {
+                continue;
+            };
             let (Some(start), Some(end)) = (starts.get(&key).copied(), ends.get(&key).copied()) else {
                 self.failed(key);
                 continue;
@@ -462,8 +477,14 @@ impl Fetcher {
         self.connection = Some(connection);
         let mut offsets = HashMap::new();
         for topic in response.topics {
-            let Some(id) = image.topic(&topic.name).map(|topic| topic.id) else { continue };
-            for found in topic.partitions.iter().filter(|it| it.error_code == 0 && it.offset >= 0) {
+            let Some(id) = image.topic(&topic.name).map(|topic| topic.id) else {
+                continue;
+            };
+            for found in topic
+                .partitions
+                .iter()
+                .filter(|it| it.error_code == 0 && it.offset >= 0)
+            {
                 let key = TopicPartition {
                     topic_id: id,
                     partition: PartitionIndex(found.partition_index),

@@ -94,7 +94,9 @@ impl FetchSession {
         named.dedup();
         let mut topics: Vec<FetchTopic> = Vec::new();
         for key in &named {
-            let Some(wanted) = self.wanted.get_mut(key) else { continue };
+            let Some(wanted) = self.wanted.get_mut(key) else {
+                continue;
+            };
             (wanted.known, wanted.changed) = (true, false);
             let partition = fetch_partition(key, &wanted.point, max_bytes);
             match topics.last_mut().filter(|topic| topic.topic_id == key.topic_id.0) {

@@ -122,11 +122,7 @@ impl Partition {
     ///
     /// # Errors
     /// [`FollowError`]. After an error of the disk a prefix may have been appended.
-    pub fn append_as_follower(
-        self: &Arc<Self>,
-        sent: &LeaderBatches<'_>,
-        now: TimestampMs,
-    ) -> Result<(), FollowError> {
+    pub fn append_as_follower(self: &Arc<Self>, sent: &LeaderBatches<'_>, now: TimestampMs) -> Result<(), FollowError> {
         let mut state = self.state.lock();
         state.check_asked(&sent.asked)?;
         let rolled = match sent.batches {

@@ -30,6 +30,8 @@ pub struct ToyController {
     next_producer_id: Arc<Mutex<i64>>,
     pub created: Arc<Mutex<Vec<CreateTopicsRequest>>>,
     pub altered: Arc<Mutex<Vec<AlterConfigsRequest>>>,
+    pub reassigned: Arc<Mutex<Vec<AlterPartitionReassignmentsRequest>>>,
+    pub elected: Arc<Mutex<Vec<ElectLeadersRequest>>>,
     /// Everything fails as if there were no controller.
     pub away: Arc<Mutex<bool>>,
 }
@@ -44,6 +46,8 @@ impl ToyController {
             next_producer_id: Arc::new(Mutex::new(1_000)),
             created: Arc::default(),
             altered: Arc::default(),
+            reassigned: Arc::default(),
+            elected: Arc::default(),
             away: Arc::default(),
         };
         (controller, receiver)
@@ -51,6 +55,11 @@ impl ToyController {
 
     pub fn image(&self) -> Arc<MetadataImage> {
         Arc::clone(&self.decided.lock())
+    }
+
+    /// The images as another broker gets them.
+    pub fn images(&self) -> watch::Receiver<Arc<MetadataImage>> {
+        self.images.subscribe()
     }
 
     fn check(&self) -> Result<(), Status> {
@@ -79,6 +88,11 @@ impl ToyController {
         });
         revision.get()
     }
+}
+
+fn proposed(proposal: &alter_partitions_request::Proposal) -> (TopicId, PartitionIndex) {
+    let id = Uuid::from_slice(&proposal.topic_id).expect("an id");
+    (TopicId(id), PartitionIndex(proposal.partition))
 }
 
 fn ok() -> Option<Outcome> {
@@ -285,11 +299,160 @@ impl Controller for ToyController {
         Ok(Response::new(AlterConfigsResponse { results, revision }))
     }
 
+    async fn alter_partition_reassignments(
+        &self,
+        request: Request<AlterPartitionReassignmentsRequest>,
+    ) -> Result<Response<AlterPartitionReassignmentsResponse>, Status> {
+        self.check()?;
+        let request = request.into_inner();
+        let image = self.image();
+        let mut changes = Vec::new();
+        let results = request.reassignments.iter().map(|asked| {
+            let mut result = alter_partition_reassignments_response::Result {
+                topic: asked.topic.clone(),
+                partition: asked.partition,
+                outcome: ok(),
+            };
+            let index = PartitionIndex(asked.partition);
+            let topic = image.topic(&asked.topic);
+            match (
+                topic.and_then(|topic| Some((topic, topic.partition(index)?))),
+                &asked.target,
+            ) {
+                (None, _) => result.outcome = refused(3),
+                (Some(_), None) => result.outcome = refused(85),
+                (Some((topic, partition)), Some(target)) => {
+                    let new: Vec<NodeId> = target.replicas.iter().copied().map(NodeId).collect();
+                    let removing: Vec<NodeId> = partition
+                        .replicas
+                        .iter()
+                        .copied()
+                        .filter(|id| !new.contains(id))
+                        .collect();
+                    let changed = Partition {
+                        adding: new
+                            .iter()
+                            .copied()
+                            .filter(|id| !partition.replicas.contains(id))
+                            .collect(),
+                        replicas: new.into_iter().chain(removing.clone()).collect(),
+                        removing,
+                        ..(**partition).clone()
+                    };
+                    changes.push(Change::PutPartition(topic.id, index, changed));
+                }
+            }
+            result
+        });
+        let results = results.collect();
+        self.reassigned.lock().push(request);
+        let revision = self.commit(changes);
+        Ok(Response::new(AlterPartitionReassignmentsResponse { results, revision }))
+    }
+
+    async fn elect_leaders(
+        &self,
+        request: Request<ElectLeadersRequest>,
+    ) -> Result<Response<ElectLeadersResponse>, Status> {
+        self.check()?;
+        let request = request.into_inner();
+        let image = self.image();
+        let all = image.topics().flat_map(|topic| {
+            topic
+                .indexed_partitions()
+                .map(|(index, _)| elect_leaders_request::TopicPartition {
+                    topic: topic.name.to_string(),
+                    partition: index.get(),
+                })
+        });
+        let partitions = if request.all {
+            all.collect()
+        } else {
+            request.partitions.clone()
+        };
+        let results = partitions.into_iter().map(|named| {
+            let known = image
+                .topic(&named.topic)
+                .is_some_and(|topic| topic.partition(PartitionIndex(named.partition)).is_some());
+            elect_leaders_response::Result {
+                // Partition 1 never needs an election.
+                outcome: match (known, named.partition) {
+                    (false, _) => refused(3),
+                    (true, 1) => refused(84),
+                    (true, _) => ok(),
+                },
+                topic: named.topic,
+                partition: named.partition,
+            }
+        });
+        let results = results.collect();
+        self.elected.lock().push(request);
+        let revision = self.commit(Vec::new());
+        Ok(Response::new(ElectLeadersResponse { results, revision }))
+    }
+
+    async fn unregister_broker(
+        &self,
+        request: Request<UnregisterBrokerRequest>,
+    ) -> Result<Response<UnregisterBrokerResponse>, Status> {
+        self.check()?;
+        let request = request.into_inner();
+        assert_eq!(request.epoch, None, "clients know no epochs");
+        let known = self.image().node(NodeId(request.broker_id)).is_some();
+        let outcome = if known { ok() } else { refused(102) };
+        let revision = self.commit(Vec::new());
+        Ok(Response::new(UnregisterBrokerResponse { outcome, revision }))
+    }
+
+    /// Takes what builds on the present state, and nothing else.
     async fn alter_partitions(
         &self,
-        _: Request<AlterPartitionsRequest>,
+        request: Request<AlterPartitionsRequest>,
     ) -> Result<Response<AlterPartitionsResponse>, Status> {
-        Err(Status::unimplemented("not here"))
+        self.check()?;
+        let image = self.image();
+        let mut changes = Vec::new();
+        let mut codes = Vec::new();
+        for proposal in &request.get_ref().proposals {
+            let (topic_id, index) = proposed(proposal);
+            let Some(partition) = image.partition(topic_id, index) else {
+                codes.push(100);
+                continue;
+            };
+            let eligible = |member: &alter_partitions_request::IsrMember| {
+                let node = image.live_broker(NodeId(member.broker));
+                node.is_some_and(|node| node.epoch.get() == member.broker_epoch)
+            };
+            let code = if proposal.leader_epoch != partition.leader_epoch.get() {
+                74
+            } else if proposal.partition_epoch != partition.epoch.get() {
+                95
+            } else if !proposal.isr.iter().all(eligible) {
+                107
+            } else {
+                let isr = proposal.isr.iter().map(|member| NodeId(member.broker)).collect();
+                let changed = Partition {
+                    isr,
+                    ..Partition::clone(partition)
+                };
+                changes.push(Change::PutPartition(topic_id, index, changed));
+                0
+            };
+            codes.push(code);
+        }
+        let revision = self.commit(changes);
+        let image = self.image();
+        let results = request.get_ref().proposals.iter().zip(codes).map(|(proposal, code)| {
+            let (topic_id, index) = proposed(proposal);
+            alter_partitions_response::Result {
+                topic_id: proposal.topic_id.clone(),
+                partition: proposal.partition,
+                outcome: Some(Outcome { code, message: None }),
+                partition_state: image.partition(topic_id, index).map(|it| (&**it).into()),
+            }
+        });
+        let results = results.collect();
+        Ok(Response::new(AlterPartitionsResponse { results, revision }))
     }
 
     async fn allocate_producer_ids(

@@ -1,0 +1,16 @@
+//! Three brokers in one process that copy from each other over loopback, with a toy controller that decides at once.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
+
+mod cluster;
+#[allow(dead_code)]
+#[path = "../admin/controller.rs"]
+mod controller;
+mod followers;
+#[allow(dead_code)]
+#[path = "../api/support.rs"]
+mod support;

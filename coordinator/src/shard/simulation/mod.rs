@@ -3,21 +3,23 @@
 //! and what a read has seen never disappears. Every rule of the leader that this rests on is broken once on purpose, to
 //! see that the schedules find it (the variants C1 to C7 of the model that the rules come from).
 
+mod leader;
 mod model;
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::BytesMut;
 use highwater_proto::kafka::ErrorCode;
 use highwater_proto::metadata::MetadataImage;
-use highwater_proto::record::Batches;
 use highwater_proto::types::{CoordinatorEpoch, LeaderEpoch, Offset, TimestampMs};
 
 use self::model::{Answer, Call, Leader, Mutant, Random, commit, fetch};
 use super::*;
 use crate::group::{Now, Reply, Token};
+
+/// Replicas of the partition, all in sync.
+const REPLICAS: usize = 3;
 
 struct Client {
     /// Nothing that is read from now on may be older.
@@ -34,12 +36,20 @@ struct World {
     calm: usize,
     /// One in so many moves of the high watermark happens.
     slow: usize,
+    /// One in so many images reaches each owner.
+    deaf: [usize; 2],
     mutant: Mutant,
     now: Now,
     owners: [Shard; 2],
     /// The newest assignment: (coordinator epoch, owner).
     assigned: (i32, usize),
     leader: Leader,
+    /// The leader before, if it does not know that it was replaced.
+    deposed: Option<Leader>,
+    /// The newest leader epoch that each replica has heard of.
+    knows: [i32; REPLICAS],
+    /// The leader epoch in each owner's image.
+    told: [i32; 2],
     calls: Vec<Call>,
     answers: Vec<(usize, Answer)>,
     client: Client,
@@ -56,6 +66,7 @@ impl World {
             random: Random(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1),
             calm: [1, 4, 12][seed as usize % 3],
             slow: [1, 10][seed as usize / 3 % 2],
+            deaf: [[1, 1], [1, 20], [20, 1]][seed as usize / 6 % 3],
             mutant,
             now: Now {
                 wall: TimestampMs(1_000),
@@ -63,13 +74,10 @@ impl World {
             },
             owners: [Shard::new(Arc::clone(&config)), Shard::new(config)],
             assigned: (0, 0),
-            leader: Leader {
-                epoch: 0,
-                applied: 0,
-                log: Vec::new(),
-                committed: 0,
-                waiting: Vec::new(),
-            },
+            leader: Leader::default(),
+            deposed: None,
+            knows: [0; REPLICAS],
+            told: [0; 2],
             calls: Vec::new(),
             answers: Vec::new(),
             client: Client {
@@ -92,7 +100,7 @@ impl World {
             18..=22 if !self.random.one_in(self.slow) => {}
             0 => self.move_shard(),
             1 => self.move_leader(),
-            2 => self.leader.applied = self.assigned.0,
+            2 => self.tell_replica(),
             3 | 4 => self.tell_owner(),
             5..=7 => self.pass_time(),
             8..=12 => self.send_commit(),
@@ -108,23 +116,13 @@ impl World {
         self.assigned = (self.assigned.0 + 1, 1 - self.assigned.1);
     }
 
-    /// Another replica leads: it has everything that is committed, and perhaps more. It has applied what was assigned
-    /// before its election.
-    fn move_leader(&mut self) {
-        let leader = &mut self.leader;
-        leader.epoch += 1;
-        leader.applied = self.assigned.0;
-        let kept = leader.log.iter().filter(|batch| batch.1 <= leader.committed).count();
-        let keep = kept + self.random.below(leader.log.len() - kept + 1);
-        leader.log.truncate(keep);
-        for (call, _) in std::mem::take(&mut leader.waiting) {
-            self.fail(call, Failure::Unknown(ErrorCode::NotLeaderOrFollower));
-        }
-    }
-
     /// A coordinator's image gets to the present.
     fn tell_owner(&mut self) {
         let owner = self.random.below(2);
+        if !self.random.one_in(self.deaf[owner]) {
+            return;
+        }
+        self.told[owner] = self.leader.epoch;
         let assignment = (self.assigned.1 == owner).then_some(Assignment {
             coordinator_epoch: CoordinatorEpoch(self.assigned.0),
             leader: Some(LeaderEpoch(self.leader.epoch)),
@@ -227,134 +225,6 @@ impl World {
         self.answers.push((call.owner, answer));
     }
 
-    fn check(&self, coordinator: CoordinatorEpoch, leader: LeaderEpoch) -> Result<(), ErrorCode> {
-        if leader.get() != self.leader.epoch {
-            return Err(ErrorCode::NotLeaderOrFollower);
-        }
-        if coordinator.get() != self.leader.applied && self.mutant != Mutant::NoFencing {
-            return Err(ErrorCode::NotCoordinator);
-        }
-        Ok(())
-    }
-
-    fn arrive(&mut self, call: Call) {
-        let owner = call.owner;
-        let answer = match call.action.clone() {
-            Action::Open {
-                attempt,
-                coordinator_epoch,
-            } => {
-                if coordinator_epoch.get() > self.leader.applied {
-                    self.leader.applied = coordinator_epoch.get();
-                }
-                let opened = if coordinator_epoch.get() < self.leader.applied {
-                    Err(Failure::Refused(ErrorCode::NotCoordinator))
-                } else {
-                    Ok(Opened {
-                        leader_epoch: LeaderEpoch(self.leader.epoch),
-                        log_start: Offset(0),
-                        log_end: Offset(self.leader.end()),
-                    })
-                };
-                Answer::Opened(attempt, opened)
-            }
-            Action::AwaitHighWatermark {
-                attempt,
-                leader_epoch,
-                offset,
-            } => {
-                if leader_epoch.get() != self.leader.epoch {
-                    Answer::HighWatermark(attempt, Err(Failure::Refused(ErrorCode::NotLeaderOrFollower)))
-                } else if offset.get() <= self.leader.committed || self.mutant == Mutant::NoBarrier {
-                    Answer::HighWatermark(attempt, Ok(offset))
-                } else {
-                    self.leader.waiting.push((call, offset.get()));
-                    return;
-                }
-            }
-            Action::Read {
-                attempt,
-                leader_epoch,
-                offset,
-            } => Answer::Read(attempt, self.read_log(leader_epoch, offset)),
-            Action::Append { .. } => match self.append(call) {
-                Some(answer) => answer,
-                None => return,
-            },
-            Action::Confirm {
-                attempt,
-                coordinator_epoch,
-                leader_epoch,
-            } => {
-                let confirmed = if self.mutant == Mutant::ConfirmAnybody {
-                    Ok(())
-                } else {
-                    self.check(coordinator_epoch, leader_epoch)
-                };
-                Answer::Confirmed(attempt, confirmed.map_err(Failure::Refused))
-            }
-            _ => return,
-        };
-        self.answers.push((owner, answer));
-    }
-
-    /// `None` if the answer comes with the high watermark.
-    fn append(&mut self, call: Call) -> Option<Answer> {
-        let Action::Append {
-            attempt,
-            coordinator_epoch,
-            leader_epoch,
-            expected_end,
-            batches,
-        } = call.action.clone()
-        else {
-            return None;
-        };
-        if let Err(error) = self.check(coordinator_epoch, leader_epoch) {
-            return Some(Answer::Appended(attempt, Err(Failure::Refused(error))));
-        }
-        if expected_end.get() != self.leader.end() && self.mutant != Mutant::NoExpectedEnd {
-            let refused = Failure::Refused(ErrorCode::OutOfOrderSequenceNumber);
-            return Some(Answer::Appended(attempt, Err(refused)));
-        }
-        let end = self.leader.append(&batches);
-        // Without the check the owner does not learn where the log really ends.
-        let count: i64 = Batches::new(batches)
-            .map(|it| i64::from(it.unwrap().header.record_count))
-            .sum();
-        let told = Answer::Appended(attempt, Ok(expected_end.plus(count)));
-        match self.mutant {
-            Mutant::AckBeforeCommit => Some(told),
-            Mutant::NoExpectedEnd => {
-                self.leader.committed = end;
-                Some(told)
-            }
-            _ => {
-                self.leader.waiting.push((call, end));
-                None
-            }
-        }
-    }
-
-    fn read_log(&mut self, leader_epoch: LeaderEpoch, offset: Offset) -> Result<Chunk, Failure> {
-        if leader_epoch.get() != self.leader.epoch {
-            return Err(Failure::Refused(ErrorCode::NotLeaderOrFollower));
-        }
-        let mut batches = BytesMut::new();
-        let mut next_offset = offset;
-        for (_, end, bytes) in self.leader.log.iter().filter(|(_, end, _)| *end > offset.get()) {
-            batches.extend_from_slice(bytes);
-            next_offset = Offset(*end);
-            if self.random.one_in(3) {
-                break;
-            }
-        }
-        Ok(Chunk {
-            batches: batches.freeze(),
-            next_offset,
-        })
-    }
-
     fn deliver_answer(&mut self) {
         if self.answers.is_empty() {
             return;
@@ -383,7 +253,10 @@ impl World {
                     Action::Reply(token, outcome) => self.replied(token, outcome)?,
                     Action::Released | Action::Loaded(_) => {}
                     Action::LoadFailed(error) => return Err(error),
-                    action => self.calls.push(Call { owner, action }),
+                    action => {
+                        let to = self.told[owner];
+                        self.calls.push(Call { owner, to, action });
+                    }
                 }
             }
         }
@@ -451,6 +324,8 @@ fn every_broken_rule_is_found() {
         Mutant::ConfirmAnybody,
         Mutant::NoFencing,
         Mutant::NoBarrier,
+        Mutant::ConfirmFromImage,
+        Mutant::AskOneFollower,
     ] {
         let found = (1..=3_000).find(|seed| run(*seed, mutant, 1_500).is_err());
         assert!(found.is_some(), "{mutant:?} is not found");

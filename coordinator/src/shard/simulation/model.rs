@@ -22,6 +22,10 @@ pub(super) enum Mutant {
     NoFencing,
     /// The barrier of a take-over is lifted at once.
     NoBarrier,
+    /// A leader that was replaced confirms what its old image says.
+    ConfirmFromImage,
+    /// A leader believes that it leads when one follower knows no later one.
+    AskOneFollower,
 }
 
 /// A generator that needs no crate: xorshift64*.
@@ -41,7 +45,10 @@ impl Random {
 }
 
 /// The leader of the partition, as all of the replicas together.
+#[derive(Clone, Default)]
 pub(super) struct Leader {
+    /// Which replica it is.
+    pub(super) at: usize,
     pub(super) epoch: i32,
     /// The coordinator epoch that its image has.
     pub(super) applied: i32,
@@ -73,6 +80,8 @@ impl Leader {
 #[derive(Clone, Debug)]
 pub(super) struct Call {
     pub(super) owner: usize,
+    /// The leader epoch in the owner's image when it was made.
+    pub(super) to: i32,
     pub(super) action: Action,
 }
 

@@ -20,6 +20,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let descriptors = protox::compile(
         [
             "highwater/v1/metadata.proto",
+            "highwater/v1/admin.proto",
             "highwater/v1/controller.proto",
             "highwater/v1/broker.proto",
             "highwater/v1/coordinator.proto",

@@ -64,6 +64,7 @@ macro_rules! decided {
 }
 
 decided!(CreateTopicsResponse DeleteTopicsResponse CreatePartitionsResponse AlterConfigsResponse);
+decided!(AlterPartitionReassignmentsResponse ElectLeadersResponse UnregisterBrokerResponse);
 
 /// When a request with this `timeout_ms` has to be answered.
 pub(super) fn deadline(timeout_ms: i32) -> Instant {

@@ -4,6 +4,7 @@
 //! A new API: a file with a type that implements [`Api`] (or [`RawApi`]), and its line in the list.
 
 mod alter_configs;
+mod alter_partition_reassignments;
 mod api_versions;
 mod auto_create;
 mod cluster_view;
@@ -19,6 +20,7 @@ mod describe_configs;
 mod describe_groups;
 mod describe_log_dirs;
 mod describe_topic_partitions;
+mod elect_leaders;
 mod fetch;
 mod find_coordinator;
 mod forwarded;
@@ -31,6 +33,7 @@ mod leave_group;
 mod list_config_resources;
 mod list_groups;
 mod list_offsets;
+mod list_partition_reassignments;
 mod metadata;
 mod offset_commit;
 mod offset_delete;
@@ -41,6 +44,7 @@ mod resource_type;
 mod sync_group;
 #[cfg(test)]
 mod test_image;
+mod unregister_broker;
 
 use std::ops::RangeInclusive;
 use std::sync::Arc;
@@ -83,6 +87,10 @@ serve! {
     api delete_topics::DeleteTopics,
     api create_partitions::CreatePartitions,
     api delete_records::DeleteRecords,
+    api alter_partition_reassignments::AlterPartitionReassignments,
+    api list_partition_reassignments::ListPartitionReassignments,
+    api elect_leaders::ElectLeaders,
+    api unregister_broker::UnregisterBroker,
     api describe_configs::DescribeConfigs,
     api alter_configs::AlterConfigs,
     api incremental_alter_configs::IncrementalAlterConfigs,

@@ -11,6 +11,7 @@ mod configs;
 mod controller;
 mod metadata;
 mod producer_ids;
+mod reassignments;
 mod records;
 #[allow(dead_code)]
 #[path = "../api/support.rs"]

@@ -43,7 +43,7 @@ async fn every_version_lists_what_is_served() {
 }
 
 /// What Apache Kafka 4.1 serves of the APIs of this version: key, lowest, highest.
-const KAFKA_4_1: [(i16, i16, i16); 29] = [
+const KAFKA_4_1: [(i16, i16, i16); 33] = [
     (0, 0, 13),
     (1, 4, 18),
     (2, 1, 10),
@@ -68,9 +68,13 @@ const KAFKA_4_1: [(i16, i16, i16); 29] = [
     (35, 1, 4),
     (37, 0, 3),
     (42, 0, 2),
+    (43, 0, 2),
     (44, 0, 1),
+    (45, 0, 1),
+    (46, 0, 0),
     (47, 0, 0),
     (60, 0, 2),
+    (64, 0, 0),
     (74, 0, 1),
     (75, 0, 0),
 ];

@@ -61,27 +61,7 @@ pub(super) fn of_new_partitions(
 
 fn check(image: &MetadataImage, assignment: &ManualAssignment, expected: &mut Option<usize>) -> Result<(), Refusal> {
     let brokers = &assignment.brokers;
-    if brokers.is_empty() {
-        return Err(refused(
-            "The manual partition assignment includes an empty replica list.",
-        ));
-    }
-    let mut sorted = brokers.clone();
-    sorted.sort_unstable();
-    for (position, broker) in sorted.iter().enumerate() {
-        if position > 0 && sorted[position - 1] == *broker {
-            let message = format!("The manual partition assignment includes the broker {broker} more than once.");
-            return Err(refused(message));
-        }
-        if image
-            .node(*broker)
-            .is_none_or(|node| node.registration.role != NodeRole::Broker)
-        {
-            let message =
-                format!("The manual partition assignment includes broker {broker}, but no such broker is registered.");
-            return Err(refused(message));
-        }
-    }
+    check_brokers(image, brokers)?;
     let expected = *expected.get_or_insert(brokers.len());
     if expected != brokers.len() {
         return Err(refused(format!(
@@ -96,6 +76,32 @@ fn check(image: &MetadataImage, assignment: &ManualAssignment, expected: &mut Op
              shutdown.",
             assignment.partition
         )));
+    }
+    Ok(())
+}
+
+/// Checks that a replica list names registered brokers, each once.
+pub(super) fn check_brokers(image: &MetadataImage, brokers: &[NodeId]) -> Result<(), Refusal> {
+    if brokers.is_empty() {
+        return Err(refused(
+            "The manual partition assignment includes an empty replica list.",
+        ));
+    }
+    let mut sorted = brokers.to_vec();
+    sorted.sort_unstable();
+    for (position, broker) in sorted.iter().enumerate() {
+        if position > 0 && sorted[position - 1] == *broker {
+            let message = format!("The manual partition assignment includes the broker {broker} more than once.");
+            return Err(refused(message));
+        }
+        if image
+            .node(*broker)
+            .is_none_or(|node| node.registration.role != NodeRole::Broker)
+        {
+            let message =
+                format!("The manual partition assignment includes broker {broker}, but no such broker is registered.");
+            return Err(refused(message));
+        }
     }
     Ok(())
 }

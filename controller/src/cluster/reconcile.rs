@@ -6,7 +6,7 @@ use std::collections::HashSet;
 use highwater_proto::metadata::{Change, MetadataImage, NodeState, Topic, diff};
 use highwater_proto::types::NodeId;
 
-use crate::cluster::{Settings, Step, Steps, election, fence_node, shards};
+use crate::cluster::{Settings, Step, Steps, election, fence_node, reassignment, shards};
 
 /// The next steps towards what the image demands, all of one kind; none when nothing is left to do. When they are
 /// committed, the next kind may follow.
@@ -61,11 +61,16 @@ fn partitions(settled: &MetadataImage, image: &MetadataImage, settings: &Setting
     let mut look_at = |topic: &Topic| {
         for (index, partition) in topic.indexed_partitions() {
             // Nearly all of them, of which there may be a million.
-            if partition.leader.as_ref().is_some_and(is_live) && partition.isr.iter().all(is_live) {
+            let healthy = partition.leader.as_ref().is_some_and(is_live) && partition.isr.iter().all(is_live);
+            if healthy && !partition.is_reassigning() {
                 continue;
             }
-            if let Some(repaired) = election::repair(image, settings, topic, partition) {
-                steps.push(Change::PutPartition(topic.id, index, repaired));
+            let next = match healthy {
+                true => reassignment::complete(image, settings, topic, partition),
+                false => election::repair(image, settings, topic, partition),
+            };
+            if let Some(next) = next {
+                steps.push(Change::PutPartition(topic.id, index, next));
             }
         }
     };

@@ -51,7 +51,7 @@ impl Settings {
         let min = usize::try_from(set.unwrap_or(self.min_insync_replicas))
             .unwrap_or(1)
             .max(1);
-        min.min(partition.replicas.len())
+        min.min(partition.replication_factor())
     }
 
     /// True if the topic takes an unclean leader rather than none.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use highwater_proto::grpc::session_response::Response as Answer;
 use highwater_proto::metadata::{NodeRole, NodeState};
 use highwater_proto::types::{BrokerEpoch, NodeId};
 use parking_lot::Mutex;
@@ -14,7 +15,9 @@ use uuid::Uuid;
 
 use crate::cluster::sessions::{Expired, Patience, Sessions, StreamId};
 use crate::cluster::{FenceNode, ForgetNode};
-use crate::service::Shared;
+use crate::service::questions::Questions;
+use crate::service::session::{self, Outbox};
+use crate::service::{Shared, unclean_elections};
 
 /// How often sessions are looked at.
 const TICK: Duration = Duration::from_millis(100);
@@ -23,13 +26,17 @@ const FORGET_AFTER: Duration = Duration::from_secs(600);
 
 /// The same in a process that is the whole cluster. Not at once: a node between registration and session has no stream.
 const FORGET_LOCAL_AFTER: Duration = Duration::from_secs(5);
+/// Turns that this task gives to those that read what nodes say.
+const TURNS_TO_HEAR: usize = 3;
 /// Process starts that are remembered as replaced.
 const SUPERSEDED: usize = 1_024;
 
 /// Sessions and what closes their streams.
 pub(crate) struct SessionTable {
     sessions: Mutex<Sessions>,
-    streams: Mutex<BTreeMap<StreamId, CancellationToken>>,
+    streams: Mutex<BTreeMap<StreamId, Stream>>,
+    /// What nodes were asked on them.
+    pub(crate) questions: Questions,
     next_stream: AtomicU64,
     /// Something ended that needs no waiting.
     hurry: Notify,
@@ -39,11 +46,19 @@ pub(crate) struct SessionTable {
     pub(crate) registering: tokio::sync::Mutex<()>,
 }
 
+/// One stream of a node.
+struct Stream {
+    /// Ends it from here.
+    close: CancellationToken,
+    outbox: Outbox,
+}
+
 impl SessionTable {
     pub(crate) fn new(patience: Patience) -> Self {
         Self {
             sessions: Mutex::new(Sessions::new(patience)),
             streams: Mutex::default(),
+            questions: Questions::default(),
             next_stream: AtomicU64::new(1),
             hurry: Notify::new(),
             superseded: Mutex::default(),
@@ -52,7 +67,13 @@ impl SessionTable {
     }
 
     /// A node registered. Answers its stream and what fires when the stream is to be closed from here.
-    pub(crate) fn opened(&self, node: NodeId, epoch: BrokerEpoch, now: Duration) -> (StreamId, CancellationToken) {
+    pub(crate) fn opened(
+        &self,
+        node: NodeId,
+        epoch: BrokerEpoch,
+        outbox: Outbox,
+        now: Duration,
+    ) -> (StreamId, CancellationToken) {
         let id = StreamId(self.next_stream.fetch_add(1, Ordering::Relaxed));
         let close = CancellationToken::new();
         let earlier = {
@@ -62,11 +83,25 @@ impl SessionTable {
             earlier
         };
         let mut streams = self.streams.lock();
-        streams.insert(id, close.clone());
+        let stream = Stream {
+            close: close.clone(),
+            outbox,
+        };
+        streams.insert(id, stream);
         if let Some(earlier) = earlier.and_then(|earlier| streams.remove(&earlier)) {
-            earlier.cancel();
+            earlier.close.cancel();
         }
         (id, close)
+    }
+
+    /// Says something to a node, without waiting. False if it has no stream, or takes nothing.
+    pub(crate) fn tell(&self, node: NodeId, answer: Answer) -> bool {
+        let Some(stream) = self.sessions.lock().stream(node) else {
+            return false;
+        };
+        let streams = self.streams.lock();
+        let outbox = streams.get(&stream).map(|stream| &stream.outbox);
+        outbox.is_some_and(|outbox| session::send(outbox, answer).is_ok())
     }
 
     /// A later process start of the same node took the place of this one: it does not come back.
@@ -98,10 +133,16 @@ impl SessionTable {
         }
     }
 
+    /// The node is unknown from now on: this process start of it neither goes on nor comes back.
+    pub(crate) fn unregistered(&self, node: NodeId, epoch: BrokerEpoch, incarnation: Uuid) {
+        self.supersede(incarnation);
+        self.ended(node, epoch);
+    }
+
     fn ended(&self, node: NodeId, epoch: BrokerEpoch) {
         let stream = self.sessions.lock().ended(node, epoch);
-        if let Some(close) = stream.and_then(|stream| self.streams.lock().remove(&stream)) {
-            close.cancel();
+        if let Some(stream) = stream.and_then(|stream| self.streams.lock().remove(&stream)) {
+            stream.close.cancel();
         }
     }
 }
@@ -118,6 +159,10 @@ pub(crate) fn expect_known_nodes(shared: &Shared) {
 
 /// Fences nodes whose session is over, and forgets coordinators that do not come back, until the controller stops.
 pub(crate) async fn watch_over(shared: &Arc<Shared>) {
+    let electing = Arc::clone(shared);
+    shared
+        .shutdown
+        .spawn(async move { unclean_elections::watch_over(&electing).await });
     let mut ticks = tokio::time::interval(TICK);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut fenced_since = BTreeMap::new();
@@ -129,6 +174,10 @@ pub(crate) async fn watch_over(shared: &Arc<Shared>) {
             () = shared.sessions.hurry.notified() => {}
         }
         let now = shared.clock.now();
+        // Whatever had arrived by now is heard before anybody is judged by it.
+        for _ in 0..TURNS_TO_HEAR {
+            tokio::task::yield_now().await;
+        }
         let expired = shared.sessions.sessions.lock().expired(now);
         for gone in expired {
             // Apart from this task, whose ticks must not wait for the store.

@@ -91,7 +91,7 @@ impl Scripted {
                     revision,
                 }),
             },
-            Said::Heartbeat(_) => Heard::Alive(Alive {}),
+            Said::Heartbeat(_) => Heard::Alive(Alive::default()),
             Said::Unfence(_) => Heard::Unfenced(Unfenced { revision }),
             Said::Leave(_) => Heard::MayLeave(MayLeave { revision }),
             Said::LogEnds(_) | Said::HandedOver(_) | Said::Released(_) => return None,
@@ -181,6 +181,27 @@ impl Controller for Scripted {
         &self,
         _: Request<grpc::AlterPartitionsRequest>,
     ) -> Result<Response<grpc::AlterPartitionsResponse>, Status> {
+        not_asked()
+    }
+
+    async fn alter_partition_reassignments(
+        &self,
+        _: Request<grpc::AlterPartitionReassignmentsRequest>,
+    ) -> Result<Response<grpc::AlterPartitionReassignmentsResponse>, Status> {
+        not_asked()
+    }
+
+    async fn elect_leaders(
+        &self,
+        _: Request<grpc::ElectLeadersRequest>,
+    ) -> Result<Response<grpc::ElectLeadersResponse>, Status> {
+        not_asked()
+    }
+
+    async fn unregister_broker(
+        &self,
+        _: Request<grpc::UnregisterBrokerRequest>,
+    ) -> Result<Response<grpc::UnregisterBrokerResponse>, Status> {
         not_asked()
     }
 

@@ -23,10 +23,10 @@ impl Partition {
         replicas.filter(|node| !self.adding.contains(node))
     }
 
-    /// The most in-sync replicas that acks=all may ask for: the replication factor, for which replicas that are on their
-    /// way do not count yet. Moving the only replica of a partition does not stop its producers.
+    /// The replication factor, the most in-sync replicas that acks=all may ask for. Replicas that are on their
+    /// way do not count yet: moving the only replica of a partition does not stop its producers.
     #[must_use]
-    pub fn min_isr_limit(&self) -> usize {
+    pub fn replication_factor(&self) -> usize {
         self.original_replicas().count().max(1)
     }
 }

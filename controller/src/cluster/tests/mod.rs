@@ -4,6 +4,7 @@ mod configs;
 mod nodes;
 mod partitions;
 mod random;
+mod reassignments;
 mod topics;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -11,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use highwater_proto::config::{AlterOperation, Alteration, StaticValues};
 use highwater_proto::kafka::ErrorCode;
 use highwater_proto::metadata::{
-    Change, MetadataImage, MetadataUpdate, NodeRegistration, NodeRole, NodeState, Partition,
+    Change, MetadataImage, MetadataUpdate, NodeDuty, NodeRegistration, NodeRole, NodeState, Partition,
 };
 use highwater_proto::types::*;
 use uuid::Uuid;
@@ -174,7 +175,7 @@ impl Cluster {
         );
         let Some(before) = before else { return };
         assert!(after.leader_epoch >= before.leader_epoch, "leader epoch falls");
-        assert_eq!(after.replicas, before.replicas);
+        check_replicas(before, after);
         if after.leader_epoch > before.leader_epoch && after.leader.is_some() {
             self.elections.push((key, before.clone(), after.clone()));
         }
@@ -343,6 +344,30 @@ impl Cluster {
         self.growing.clear();
         result
     }
+}
+
+/// Who replicates changes only by a reassignment: what leaves was not in use yet, or the targets are all in sync.
+fn check_replicas(before: &Partition, after: &Partition) {
+    if after.replicas == before.replicas {
+        return;
+    }
+    let gone: Vec<_> = before
+        .replicas
+        .iter()
+        .filter(|node| !after.replicas.contains(node))
+        .collect();
+    let done = !after.is_reassigning() && after.replicas.iter().all(|node| before.isr.contains(node));
+    let unused = gone.iter().all(|node| before.adding.contains(node));
+    assert!(done || unused, "a replica is lost: {before:?} {after:?}");
+    assert!(
+        !after.isr.is_empty() || before.isr.is_empty(),
+        "the ISR is lost: {before:?} {after:?}"
+    );
+    let lists = after.adding.iter().chain(&after.removing);
+    assert!(
+        lists.into_iter().all(|node| after.replicas.contains(node)),
+        "not a replica: {after:?}"
+    );
 }
 
 fn topic(name: &str, partitions: i32, replication_factor: i32) -> CreatableTopic {

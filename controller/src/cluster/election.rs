@@ -47,13 +47,21 @@ impl<'a> Voters<'a> {
         self
     }
 
+    /// The same where an administrator takes any leader rather than none.
+    #[must_use]
+    pub fn allowing_unclean(mut self) -> Self {
+        self.unclean_allowed = true;
+        self
+    }
+
     /// Min ISR of the partition.
     #[must_use]
     pub fn min_isr(&self) -> usize {
         self.min_isr
     }
 
-    fn eligible(&self, partition: &Partition, node: NodeId) -> bool {
+    /// True if the node may lead the partition, as far as nodes and disks are concerned.
+    pub(super) fn eligible(&self, partition: &Partition, node: NodeId) -> bool {
         self.excluded != Some(node)
             && !partition.offline_replicas.contains(&node)
             && self.image.live_broker(node).is_some()
@@ -108,24 +116,40 @@ impl<'a> Voters<'a> {
         true
     }
 
-    /// First live of the ISR in replica order, then of the ELR; then, if the topic allows it, the longest log; then
-    /// the last known leader, if no replica at all is trusted any more.
-    fn winner(&self, partition: &Partition, ends: &LogEnds) -> Option<NodeId> {
+    /// First live of the ISR in replica order, then of the ELR.
+    fn clean_winner(&self, partition: &Partition) -> Option<NodeId> {
         let first = |members: &[NodeId]| {
             let mut replicas = partition.replicas.iter().copied();
             replicas.find(|node| members.contains(node) && self.eligible(partition, *node))
         };
-        if let Some(clean) = first(&partition.isr).or_else(|| first(&partition.elr)) {
+        first(&partition.isr).or_else(|| first(&partition.elr))
+    }
+
+    /// The replicas whose logs decide an unclean election: none if a clean leader is there, or if the topic takes no
+    /// other.
+    #[must_use]
+    pub fn unclean_candidates(&self, partition: &Partition) -> Vec<NodeId> {
+        if !self.unclean_allowed || self.clean_winner(partition).is_some() {
+            return Vec::new();
+        }
+        let replicas = partition.replicas.iter().copied();
+        replicas.filter(|node| self.eligible(partition, *node)).collect()
+    }
+
+    /// A clean leader; then, if the topic allows it, the longest log (highest last epoch, then end) of those who were
+    /// asked; else the last known leader, if no replica at all is trusted any more.
+    fn winner(&self, partition: &Partition, ends: &LogEnds) -> Option<NodeId> {
+        if let Some(clean) = self.clean_winner(partition) {
             return Some(clean);
         }
         if self.unclean_allowed {
-            let longest = partition.replicas.iter().copied().enumerate();
-            let longest = longest.filter(|(_, node)| self.eligible(partition, *node));
-            let longest =
-                longest.max_by_key(|(position, node)| (ends.get(node).copied(), std::cmp::Reverse(*position)));
-            if let Some((_, node)) = longest {
-                return Some(node);
-            }
+            let candidates = self.unclean_candidates(partition);
+            let asked = candidates.iter().enumerate();
+            let longest = asked.filter_map(|(position, node)| {
+                let end = *ends.get(node)?;
+                Some(((end, std::cmp::Reverse(position)), *node))
+            });
+            return longest.max().map(|(_, node)| node);
         }
         let nobody_trusted = partition.isr.is_empty() && partition.elr.is_empty();
         partition

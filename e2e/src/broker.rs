@@ -69,6 +69,11 @@ impl Highwater {
         self
     }
 
+    /// Without the soft disk limit: it takes records until the disk is full.
+    pub fn to_the_brim(self) -> Self {
+        self.set("disk.soft.free.bytes", "0").set("disk.soft.free.percent", "0")
+    }
+
     /// With a variable in its environment.
     pub fn env(mut self, key: &str, value: &str) -> Self {
         self.environment.push((key.to_owned(), value.to_owned()));

@@ -47,7 +47,7 @@ fn values(highwater: &Highwater, topic: &str, partition: i32) -> Vec<String> {
 #[test]
 fn a_full_disk_refuses_and_loses_nothing() {
     let disk = Disk::new(512);
-    let mut highwater = Highwater::new().data_in(&disk.path().join("data"));
+    let mut highwater = Highwater::new().data_in(&disk.path().join("data")).to_the_brim();
     highwater.start();
     highwater.raw().create("full", 1, &[]).expect("create");
     highwater.raw().create("other", 1, &[]).expect("create");
@@ -84,7 +84,7 @@ fn a_full_disk_refuses_and_loses_nothing() {
 #[test]
 fn a_disk_that_turns_read_only_refuses_and_loses_nothing() {
     let disk = Disk::new(256);
-    let mut highwater = Highwater::new().data_in(&disk.path().join("data"));
+    let mut highwater = Highwater::new().data_in(&disk.path().join("data")).to_the_brim();
     highwater.start();
     highwater.raw().create("t", 1, &[]).expect("create");
     highwater
@@ -109,7 +109,7 @@ fn a_disk_that_turns_read_only_refuses_and_loses_nothing() {
 #[test]
 fn a_full_disk_refuses_topics_and_takes_them_again() {
     let disk = Disk::new(256);
-    let mut highwater = Highwater::new().data_in(&disk.path().join("data"));
+    let mut highwater = Highwater::new().data_in(&disk.path().join("data")).to_the_brim();
     highwater.start();
     highwater.raw().create("before", 1, &[]).expect("create");
     let filler = fill(&disk.path(), 256 << 10).expect("a filler");

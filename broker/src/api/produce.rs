@@ -12,13 +12,14 @@ use highwater_proto::kafka::messages::produce::response::{
 };
 use highwater_proto::kafka::messages::produce::{ProduceRequest, ProduceResponse};
 use highwater_proto::kafka::{ApiKey, ByteStr, ErrorCode, Message};
-use highwater_proto::metadata::{MetadataImage, Topic};
+use highwater_proto::metadata::{DiskPressure, MetadataImage, Topic};
 use highwater_proto::record::{Batch, BatchHeader, TimestampType};
 use highwater_proto::types::{Offset, TopicId, is_internal_topic};
 use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::{RawApi, RawRequest, RequestContext, answer, leader};
+use crate::disk_limit::worst_of_replicas;
 use crate::partition::{AckGroup, AckWait, AppendError, Partition, Precheck, ack_error_code};
 use crate::records::{Rejection, take_batch, validate};
 use crate::replica::AckError;
@@ -52,28 +53,15 @@ impl RawApi for Produce {
         } = request;
         let decoded = ProduceRequest::decode(&mut body, version).ok()?;
         drop(body);
-        let mut call = Call::prepare(context, version, correlation_id, decoded);
-        if !call.may_block() {
-            call.append();
-            return Some(call.answer());
+        let call = Call::prepare(context, version, correlation_id, decoded);
+        if let Some(pause) = call.throttle {
+            // The whole connection pauses: whatever its client does, it writes more slowly.
+            return Some(Pending::Parked(Box::pin(async move {
+                tokio::time::sleep(pause).await;
+                call.carry_out()
+            })));
         }
-        let permits = Arc::clone(&call.context.broker.limits().slow_appends);
-        Some(Pending::Parked(Box::pin(async move {
-            let permit = permits.acquire_owned().await;
-            let appended = tokio::task::spawn_blocking(move || {
-                call.append();
-                call
-            });
-            let outcome = appended.await;
-            drop(permit);
-            match outcome {
-                Ok(call) => call.answer(),
-                Err(error) => {
-                    tracing::error!(%error, "an append ended without an answer");
-                    Pending::Done(Answer::Close)
-                }
-            }
-        })))
+        Some(call.carry_out())
     }
 }
 
@@ -90,6 +78,8 @@ struct Call {
     group: Option<Arc<AckGroup>>,
     /// Something about it belongs on a blocking thread.
     may_block: bool,
+    /// A disk is nearly full: what the request waits before it is carried out.
+    throttle: Option<Duration>,
 }
 
 /// One partition of a request.
@@ -143,6 +133,31 @@ impl From<Rejection> for PartitionResult {
 }
 
 impl Call {
+    /// Appends, here or on a blocking thread, and answers.
+    fn carry_out(mut self) -> Pending {
+        if !self.may_block() {
+            self.append();
+            return self.answer();
+        }
+        let permits = Arc::clone(&self.context.broker.limits().slow_appends);
+        Pending::Parked(Box::pin(async move {
+            let permit = permits.acquire_owned().await;
+            let appended = tokio::task::spawn_blocking(move || {
+                self.append();
+                self
+            });
+            let outcome = appended.await;
+            drop(permit);
+            match outcome {
+                Ok(call) => call.answer(),
+                Err(error) => {
+                    tracing::error!(%error, "an append ended without an answer");
+                    Pending::Done(Answer::Close)
+                }
+            }
+        }))
+    }
+
     /// All that can be said without writing, in Kafka's order (rule 4).
     fn prepare(context: RequestContext, version: i16, correlation_id: i32, request: ProduceRequest) -> Self {
         let ProduceRequest {
@@ -163,6 +178,7 @@ impl Call {
             partitions: Vec::with_capacity(topic_data.iter().map(|topic| topic.partition_data.len()).sum()),
             group: (acks == -1).then(AckGroup::new),
             may_block: false,
+            throttle: None,
         };
         let unauthorized = transactional_id.is_none() && topic_data.iter().any(has_transactional_batch);
         let image = call.context.broker.image();
@@ -224,6 +240,7 @@ impl Call {
         if is_internal_topic(&topic.name) && !self.is_admin_client() {
             return Err(ErrorCode::InvalidTopicException.into());
         }
+        self.check_disks(topic, index)?;
         let partition = self.context.broker.partitions().find(topic, index)?;
         let settings = partition.topic().settings();
         let rules = &settings.rules;
@@ -236,6 +253,28 @@ impl Call {
         self.may_block |= precheck == Precheck::CreatesFiles
             || (batch.size() >= LARGE_WORK_BYTES && rules.read_records_of(&batch.header));
         Ok((partition, batch))
+    }
+
+    /// Slows the request down, or refuses the partition, if a disk that holds it has little room.
+    fn check_disks(&mut self, topic: &Topic, index: i32) -> Result<(), PartitionResult> {
+        let broker = &self.context.broker;
+        let own = (broker.disk().pressure(), Some(broker.node_id()));
+        let partition = usize::try_from(index)
+            .ok()
+            .and_then(|index| topic.partitions.get(index));
+        let others = match partition {
+            Some(partition) if broker.cluster_disk_pressure() != DiskPressure::None => {
+                worst_of_replicas(&broker.image(), partition)
+            }
+            _ => (DiskPressure::None, None),
+        };
+        let (pressure, node) = if others.0 > own.0 { others } else { own };
+        match pressure {
+            DiskPressure::None => {}
+            DiskPressure::Low => self.throttle = self.throttle.max(Some(broker.disk().delay())),
+            DiskPressure::Full => return Err(Rejection::DiskFull(node.unwrap_or(broker.node_id())).into()),
+        }
+        Ok(())
     }
 
     /// Kafka lets clients of this name write to internal topics.
@@ -279,6 +318,7 @@ impl Call {
                     let records = u64::try_from(records).unwrap_or(0);
                     partition.topic().metrics().produced(size, records);
                     self.context.broker.metrics().all_topics().produced(size, records);
+                    self.context.broker.disk().appended(size);
                     entry.slot = outcome.slot;
                     entry.result = PartitionResult {
                         error: ErrorCode::None,

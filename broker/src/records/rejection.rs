@@ -2,7 +2,7 @@
 
 use highwater_proto::kafka::ErrorCode;
 use highwater_proto::record::HeaderError;
-use highwater_proto::types::{Offset, TimestampMs};
+use highwater_proto::types::{NodeId, Offset, TimestampMs};
 use thiserror::Error;
 
 use crate::records::compression::{CompressError, DecompressError};
@@ -121,6 +121,9 @@ pub enum Rejection {
         /// How many bad records there are.
         total: usize,
     },
+    /// The disk of a broker that holds the partition has only its reserve left.
+    #[error("The disk of broker {0} is full but for its reserve; records are taken again when there is room.")]
+    DiskFull(NodeId),
     /// The topic's codec failed on our side.
     #[error("{0}")]
     Recompression(CompressError),
@@ -137,6 +140,7 @@ impl Rejection {
             Self::LogAppendTime | Self::BatchTimestamp(_) => ErrorCode::InvalidTimestamp,
             Self::Records { faults, .. } if has_timestamp_fault(faults) => ErrorCode::InvalidTimestamp,
             Self::Recompression(_) => ErrorCode::UnknownServerError,
+            Self::DiskFull(_) => ErrorCode::KafkaStorageError,
             Self::NoBatch
             | Self::ManyBatches
             | Self::OldFormat(_)

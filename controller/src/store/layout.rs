@@ -54,6 +54,10 @@ fn state_key(id: NodeId) -> Key {
     format!("nodes/{id}/state")
 }
 
+fn disk_key(id: NodeId) -> Key {
+    format!("nodes/{id}/disk")
+}
+
 fn duty_key(id: NodeId) -> Key {
     format!("nodes/{id}/duty")
 }
@@ -95,12 +99,14 @@ pub fn operations(change: &Change) -> Vec<Operation> {
             grpc::NodeRegistration::from(registration).encode_to_vec(),
         ),
         Change::PutNodeState(id, state) => put(state_key(*id), grpc::NodeState::from(*state).encode_to_vec()),
+        Change::PutNodeDisk(id, disk) => put(disk_key(*id), grpc::NodeDisk::from(*disk).encode_to_vec()),
         Change::PutNodeDuty(id, duty) => put(duty_key(*id), grpc::NodeDuty::from(*duty).encode_to_vec()),
         Change::DeleteNode(id) => {
             vec![
                 Operation::Delete(registration_key(*id)),
                 Operation::Delete(state_key(*id)),
                 Operation::Delete(duty_key(*id)),
+                Operation::Delete(disk_key(*id)),
             ]
         }
         Change::PutTopic {
@@ -165,6 +171,7 @@ enum Name {
     Registration(NodeId),
     State(NodeId),
     Duty(NodeId),
+    Disk(NodeId),
     Topic(String),
     Partition(TopicId, PartitionIndex),
     Shard(ShardId),
@@ -191,6 +198,7 @@ fn name(key: &str) -> Option<Name> {
     match (kind, first) {
         ("nodes", id) if second == "registration" => number(id).map(NodeId).map(Name::Registration),
         ("nodes", id) if second == "state" => number(id).map(NodeId).map(Name::State),
+        ("nodes", id) if second == "disk" => number(id).map(NodeId).map(Name::Disk),
         ("nodes", id) if second == "duty" => number(id).map(NodeId).map(Name::Duty),
         ("partitions", topic) => Some(Name::Partition(TopicId(Uuid::from_str(topic).ok()?), index()?)),
         ("shards", "group") => Some(Name::Shard(ShardId {
@@ -223,6 +231,7 @@ fn put(key: &str, value: &Bytes) -> Result<Change, LayoutError> {
         Name::State(id) => {
             Change::PutNodeState(id, decode::<grpc::NodeState>(key, value)?.try_into().map_err(invalid)?)
         }
+        Name::Disk(id) => Change::PutNodeDisk(id, decode::<grpc::NodeDisk>(key, value)?.kind().into()),
         Name::Duty(id) => Change::PutNodeDuty(id, decode::<grpc::NodeDuty>(key, value)?.try_into().map_err(invalid)?),
         Name::Topic(name) => {
             let topic = decode::<grpc::Topic>(key, value)?;
@@ -302,8 +311,8 @@ fn deletion(image: &MetadataImage, name: Name) -> Option<Change> {
         Name::Partition(topic, index) => Some(Change::DeletePartition(topic, index)),
         Name::Shard(id) => Some(Change::DeleteShard(id)),
         Name::Config(resource) => Some(Change::DeleteConfig(resource)),
-        // A node's state and duty go with its registration; the other two are never deleted.
-        Name::State(_) | Name::Duty(_) | Name::Cluster | Name::ProducerIds => None,
+        // A node's state, duty and disk go with its registration; the other two are never deleted.
+        Name::State(_) | Name::Duty(_) | Name::Disk(_) | Name::Cluster | Name::ProducerIds => None,
     }
 }
 

@@ -14,7 +14,8 @@ impl MetadataImage {
             Change::PutCluster(info) => self.cluster = info.clone(),
             Change::PutNodeRegistration(id, registration) => {
                 let known = self.nodes.get(id);
-                let (state, duty) = known.map_or_else(Default::default, |node| (node.state, node.duty));
+                let (state, duty, disk) =
+                    known.map_or_else(Default::default, |node| (node.state, node.duty, node.disk));
                 let epoch = BrokerEpoch(revision.get());
                 let node = Node {
                     id: *id,
@@ -22,6 +23,7 @@ impl MetadataImage {
                     registration: registration.clone(),
                     state,
                     duty,
+                    disk,
                 };
                 self.nodes.insert(*id, Arc::new(node));
             }
@@ -32,6 +34,11 @@ impl MetadataImage {
                     if node.is_live() {
                         node.state = Node::live_state(node.duty);
                     }
+                }
+            }
+            Change::PutNodeDisk(id, disk) => {
+                if let Some(node) = self.nodes.get_mut(id) {
+                    Arc::make_mut(node).disk = *disk;
                 }
             }
             Change::PutNodeDuty(id, duty) => {

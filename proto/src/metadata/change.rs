@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use crate::metadata::{ClusterInfo, ConfigResource, NodeDuty, NodeRegistration, NodeState, Partition, ShardAssignment};
+use crate::metadata::{
+    ClusterInfo, ConfigResource, DiskPressure, NodeDuty, NodeRegistration, NodeState, Partition, ShardAssignment,
+};
 use crate::types::{NodeId, PartitionIndex, ProducerId, Revision, ShardId, TopicId};
 
 /// One key of the metadata store, put or deleted. The layout of the keys is that of design section 3.
@@ -14,6 +16,8 @@ pub enum Change {
     PutNodeRegistration(NodeId, NodeRegistration),
     /// `nodes/<id>/state`
     PutNodeState(NodeId, NodeState),
+    /// `nodes/<id>/disk`
+    PutNodeDisk(NodeId, DiskPressure),
     /// `nodes/<id>/duty`
     PutNodeDuty(NodeId, NodeDuty),
     /// All keys of a node.

@@ -10,8 +10,8 @@ use uuid::Uuid;
 
 use crate::grpc;
 use crate::metadata::{
-    Change, ClusterInfo, ConfigResource, Endpoint, NodeDuty, NodeRegistration, NodeRole, NodeState, Partition,
-    ShardAssignment,
+    Change, ClusterInfo, ConfigResource, DiskPressure, Endpoint, NodeDuty, NodeRegistration, NodeRole, NodeState,
+    Partition, ShardAssignment,
 };
 use crate::types::{
     CoordinatorEpoch, LeaderEpoch, NodeId, PartitionEpoch, PartitionIndex, ProducerId, Revision, ShardId, ShardKind,
@@ -206,6 +206,35 @@ impl TryFrom<grpc::NodeState> for NodeState {
     }
 }
 
+impl From<DiskPressure> for grpc::DiskPressureKind {
+    fn from(disk: DiskPressure) -> Self {
+        match disk {
+            DiskPressure::None => Self::DiskPressureNone,
+            DiskPressure::Low => Self::DiskPressureLow,
+            DiskPressure::Full => Self::DiskPressureFull,
+        }
+    }
+}
+
+impl From<grpc::DiskPressureKind> for DiskPressure {
+    /// Who says nothing has room.
+    fn from(kind: grpc::DiskPressureKind) -> Self {
+        match kind {
+            grpc::DiskPressureKind::DiskPressureUnspecified | grpc::DiskPressureKind::DiskPressureNone => Self::None,
+            grpc::DiskPressureKind::DiskPressureLow => Self::Low,
+            grpc::DiskPressureKind::DiskPressureFull => Self::Full,
+        }
+    }
+}
+
+impl From<DiskPressure> for grpc::NodeDisk {
+    fn from(disk: DiskPressure) -> Self {
+        Self {
+            kind: grpc::DiskPressureKind::from(disk).into(),
+        }
+    }
+}
+
 impl From<NodeDuty> for grpc::NodeDuty {
     fn from(duty: NodeDuty) -> Self {
         let kind = match duty {
@@ -356,6 +385,10 @@ pub fn change_to_grpc(modified: Revision, change: &Change) -> grpc::Change {
             id: id.get(),
             state: Some((*state).into()),
         }),
+        Change::PutNodeDisk(id, disk) => Wire::PutNodeDisk(grpc::change::PutNodeDisk {
+            id: id.get(),
+            disk: Some((*disk).into()),
+        }),
         Change::PutNodeDuty(id, duty) => Wire::PutNodeDuty(grpc::change::PutNodeDuty {
             id: id.get(),
             duty: Some((*duty).into()),
@@ -440,6 +473,7 @@ pub fn change_from_grpc(change: grpc::Change) -> Result<(Revision, Change), Conv
             Change::PutNodeRegistration(NodeId(put.id), present(put.registration, "registration")?.try_into()?)
         }
         Wire::PutNodeState(put) => Change::PutNodeState(NodeId(put.id), present(put.state, "node state")?.try_into()?),
+        Wire::PutNodeDisk(put) => Change::PutNodeDisk(NodeId(put.id), present(put.disk, "node disk")?.kind().into()),
         Wire::PutNodeDuty(put) => Change::PutNodeDuty(NodeId(put.id), present(put.duty, "node duty")?.try_into()?),
         Wire::DeleteNode(id) => Change::DeleteNode(NodeId(id)),
         Wire::PutTopic(put) => {

@@ -87,6 +87,18 @@ pub enum NodeDuty {
     Draining,
 }
 
+/// How much room a broker's disk has left (design section 9).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum DiskPressure {
+    /// Enough.
+    #[default]
+    None,
+    /// Less than the soft limit: producers are slowed down.
+    Low,
+    /// Only the reserve: producers are refused.
+    Full,
+}
+
 /// A registered node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Node {
@@ -100,6 +112,8 @@ pub struct Node {
     pub state: NodeState,
     /// What it is wanted for.
     pub duty: NodeDuty,
+    /// How its disk fares.
+    pub disk: DiskPressure,
 }
 
 /// A topic.

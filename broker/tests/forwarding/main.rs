@@ -8,15 +8,18 @@
 )]
 
 mod answers;
+mod brokers;
 mod cluster;
 #[allow(dead_code)]
 #[path = "../admin/controller.rs"]
 mod controller;
 mod coordinator;
 mod find_coordinator;
+mod list_groups;
 mod shards;
 #[path = "../api/stall.rs"]
 mod stall;
 #[allow(dead_code)]
 #[path = "../api/support.rs"]
 mod support;
+mod witnesses;

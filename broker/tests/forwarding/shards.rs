@@ -25,6 +25,7 @@ const FENCED_LEADER_EPOCH: i32 = 74;
 const UNKNOWN_LEADER_EPOCH: i32 = 75;
 const WRONG_END: i32 = 45;
 const TIMED_OUT: i32 = 7;
+const TOO_LARGE: i32 = 10;
 
 /// An owner of shard 0, as it sees itself.
 #[derive(Clone)]
@@ -298,6 +299,16 @@ async fn what_is_not_committed_in_time_is_of_unknown_fate() {
         .unwrap();
     assert!(outcome == (0, 1) || outcome.0 == NOT_LEADER, "{outcome:?}");
     assert_eq!(again.await_high_watermark(1, 1_000).await.0, FENCED_LEADER_EPOCH);
+}
+
+#[tokio::test]
+async fn appends_are_bounded() {
+    let (_cluster, mut owner) = opened().await;
+    let large = "x".repeat(1_048_588);
+    assert_eq!(owner.append(0, batch(&[&large])).await.error, TOO_LARGE);
+    let list = batch(&[&large[..1_000_000]]).repeat(17);
+    assert_eq!(owner.append(0, list.into()).await.error, TOO_LARGE, "each is small enough");
+    assert_eq!(owner.append(0, batch(&[&large[..1_000_000]])).await.error, 0);
 }
 
 #[tokio::test]

@@ -9,9 +9,12 @@ use highwater_node::shutdown::Shutdown;
 use highwater_node::telemetry::Metrics;
 use highwater_node::transport::Listener;
 use highwater_proto::config::ConfigError;
+use highwater_proto::metadata::MetadataImage;
 use tokio::sync::watch;
 
-use crate::service::{Controller, ControllerConfig, StartError};
+use crate::leadership;
+use crate::service::office::{Office, Role};
+use crate::service::{ControllerConfig, StartError, metrics};
 use crate::store::MetadataStore;
 
 /// What a controller process is given.
@@ -34,72 +37,70 @@ pub struct ProcessParts<'a> {
     pub health: HealthCheck,
 }
 
-/// Why a controller ended by itself.
-#[derive(Clone, Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct ControllerFailed(Arc<str>);
-
 /// A running controller.
 pub struct ControllerProcess {
-    shutdown: Shutdown,
-    failed: watch::Receiver<Option<ControllerFailed>>,
+    office: Arc<Office>,
+    failed: watch::Receiver<Option<Arc<StartError>>>,
 }
 
 impl ControllerProcess {
-    /// Takes part in the election from now on.
+    /// Takes part in the election from now on, and serves: what only the active controller can do is refused with its
+    /// name while another one is that.
     ///
     /// # Errors
     /// If a value of the configuration cannot be read.
     pub async fn start(parts: ProcessParts<'_>) -> Result<Self, ConfigError> {
-        let ProcessParts {
-            config,
-            store,
-            advertised,
-            grpc,
-            clock,
-            shutdown,
-            metrics,
-            health,
-        } = parts;
-        let settings = ControllerConfig::new(&advertised, config.fixed.clone(), config.session)?;
+        let settings = ControllerConfig::new(&parts.advertised, parts.config.fixed.clone(), parts.config.session)?;
+        parts.health.not_ready("reading the metadata");
+        let office = Office::new(parts.store, settings, parts.clock, parts.shutdown, Some(parts.health));
+        let office = Arc::new(office);
+        metrics::register(&parts.metrics, &office);
+        office.serve(parts.grpc);
         let (failure, failed) = watch::channel(None);
-        let running = shutdown.clone();
-        shutdown.spawn(async move {
-            health.not_ready("waiting for the leadership");
-            let controller = match Controller::start(store, settings, clock, running).await {
-                Ok(controller) => controller,
-                Err(StartError::Asked) => return,
-                Err(error) => {
-                    failure.send_replace(Some(ControllerFailed(error.to_string().into())));
-                    return;
+        let running = Arc::clone(&office);
+        office.shutdown.spawn(async move {
+            if let Err(error) = leadership::run(&running).await {
+                if let Some(health) = &running.health {
+                    health.not_ready(error.to_string());
                 }
-            };
-            controller.register_metrics(&metrics);
-            controller.serve(grpc);
-            health.ready();
-            let reason = controller.stopped().await;
-            health.not_ready(reason.to_string());
-            failure.send_replace(Some(ControllerFailed(reason.to_string().into())));
+                failure.send_replace(Some(Arc::new(error)));
+            }
         });
-        Ok(Self { shutdown, failed })
+        Ok(Self { office, failed })
+    }
+
+    /// The newest image that this controller knows.
+    #[must_use]
+    pub fn image(&self) -> Arc<MetadataImage> {
+        self.office.updates.image()
+    }
+
+    /// True while this is the controller that decides.
+    #[must_use]
+    pub fn is_active(&self) -> bool {
+        matches!(*self.office.role.borrow(), Role::Active(_))
     }
 
     /// Resigns, so that another controller takes over at once, and ends.
     pub async fn stop(self) {
-        self.shutdown.trigger();
-        if let Err(error) = self.shutdown.finished().await {
+        self.office.shutdown.trigger();
+        if let Err(error) = self.office.shutdown.finished().await {
             tracing::warn!(%error, "the controller did not end in time");
         }
     }
 
     /// Completes when the controller cannot go on, with the reason.
-    pub async fn failed(&self) -> ControllerFailed {
+    pub async fn failed(&self) -> Arc<StartError> {
         let mut failed = self.failed.clone();
         let failure = failed
             .wait_for(Option::is_some)
             .await
             .ok()
             .and_then(|failure| failure.clone());
-        failure.unwrap_or_else(|| ControllerFailed("asked to stop".into()))
+        match failure {
+            Some(error) => error,
+            // It was asked to stop.
+            None => std::future::pending().await,
+        }
     }
 }

@@ -656,7 +656,7 @@ async fn a_controller_that_lost_the_leadership_stops_deciding() {
     let (mut node, _) = broker(&running, 1, 1).await;
     running.shutdown.trigger();
     let reason = tokio::time::timeout(WAIT, running.controller.stopped()).await.unwrap();
-    assert!(matches!(*reason, StopReason::Asked), "{reason}");
+    assert!(matches!(reason, StopReason::Asked), "{reason}");
     assert!(node.answer().await.is_err(), "sessions end with their controller");
     // The leadership is free again, as is everything that was committed.
     let next = Running::start(Arc::new(store)).await;

@@ -5,12 +5,14 @@ use std::collections::BTreeMap;
 use grpc::elect_leaders_request::Election;
 use grpc::elect_leaders_response::Result as WireResult;
 use highwater_proto::grpc;
-use highwater_proto::types::PartitionIndex;
+use highwater_proto::metadata::Topic;
+use highwater_proto::types::{PartitionIndex, TopicPartition};
 use tonic::Status;
 
+use crate::cluster::election::LogEnds;
 use crate::cluster::{ElectLeaders, ElectionType};
-use crate::service::Shared;
 use crate::service::rpc::outcome;
+use crate::service::{Shared, questions};
 
 pub(super) async fn handle(
     shared: &Shared,
@@ -22,10 +24,15 @@ pub(super) async fn handle(
     };
     let named = request.partitions.into_iter();
     let named = named.map(|partition| (partition.topic, PartitionIndex(partition.partition)));
+    let partitions: Option<Vec<_>> = (!request.all).then(|| named.collect());
+    let ends = match election {
+        ElectionType::Preferred => BTreeMap::new(),
+        ElectionType::Unclean => log_ends(shared, partitions.as_deref()).await,
+    };
     let command = ElectLeaders {
         election,
-        partitions: (!request.all).then(|| named.collect()),
-        ends: BTreeMap::new(),
+        partitions,
+        ends,
     };
     let decided = shared.decided(command).await?;
     let results = decided.reply.into_iter().map(|elected| WireResult {
@@ -37,4 +44,33 @@ pub(super) async fn handle(
         results: results.collect(),
         revision: decided.image.revision.get(),
     })
+}
+
+/// Where the logs end of those partitions that have no leader: the longest log leads.
+async fn log_ends(shared: &Shared, named: Option<&[(String, PartitionIndex)]>) -> BTreeMap<TopicPartition, LogEnds> {
+    let image = shared.updates.image();
+    let key = |topic: &Topic, partition| TopicPartition {
+        topic_id: topic.id,
+        partition,
+    };
+    let keys: Vec<TopicPartition> = match named {
+        Some(named) => {
+            let known = named
+                .iter()
+                .filter_map(|(name, index)| Some(key(image.topic(name)?, *index)));
+            known.collect()
+        }
+        None => {
+            let all = image.topics().flat_map(|topic| {
+                let indexes = topic.indexed_partitions();
+                indexes.map(|(index, _)| key(topic, index))
+            });
+            all.collect()
+        }
+    };
+    let headless = keys.into_iter().filter(|key| {
+        let partition = image.partition(key.topic_id, key.partition);
+        partition.is_some_and(|partition| partition.leader.is_none())
+    });
+    questions::log_ends(shared, &image, headless).await
 }

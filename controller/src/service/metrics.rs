@@ -12,7 +12,7 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::metrics::histogram::Histogram;
 
-use crate::service::updates::Updates;
+use crate::service::office::{Office, Role};
 
 /// Bounds of the histogram of commits, in seconds.
 const COMMIT_SECONDS: [f64; 10] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0];
@@ -33,7 +33,8 @@ impl DecisionMetrics {
     }
 }
 
-pub(crate) fn register(metrics: &Metrics, decisions: &DecisionMetrics, updates: &Arc<Updates>) {
+pub(crate) fn register(metrics: &Metrics, office: &Arc<Office>) {
+    let decisions = &office.metrics;
     metrics.register(
         "kafka_controller_controllerstats_uncleanleaderelections",
         "Elections of leaders that may lack acknowledged records",
@@ -45,12 +46,12 @@ pub(crate) fn register(metrics: &Metrics, decisions: &DecisionMetrics, updates: 
         decisions.commit_seconds.clone(),
     );
     metrics.register_collector(ClusterCollector {
-        updates: Arc::clone(updates),
+        office: Arc::clone(office),
     });
 }
 
 struct ClusterCollector {
-    updates: Arc<Updates>,
+    office: Arc<Office>,
 }
 
 impl fmt::Debug for ClusterCollector {
@@ -61,7 +62,7 @@ impl fmt::Debug for ClusterCollector {
 
 impl Collector for ClusterCollector {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let image = self.updates.image();
+        let image = self.office.updates.image();
         let mut gauge = |name: &str, help: &str, value: usize| {
             let gauge = ConstGauge::new(value as f64);
             gauge.encode(encoder.encode_descriptor(name, help, None, gauge.metric_type())?)
@@ -69,8 +70,8 @@ impl Collector for ClusterCollector {
         let counts = Counts::of(&image);
         gauge(
             "kafka_controller_kafkacontroller_activecontrollercount",
-            "1 on the controller that decides",
-            1,
+            "1 on the controller that decides, 0 on standbys",
+            usize::from(matches!(*self.office.role.borrow(), Role::Active(_))),
         )?;
         gauge(
             "kafka_controller_kafkacontroller_activebrokercount",

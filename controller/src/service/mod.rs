@@ -1,45 +1,57 @@
 //! The controller as a process runs it: a thin shell around [`crate::cluster`] that holds the leadership, commits what
 //! is decided, streams it, watches over sessions and speaks gRPC. One file per RPC.
 
+pub(crate) mod active;
 mod allocate_producer_ids;
 mod alter_configs;
+mod alter_partition_reassignments;
 mod alter_partitions;
+mod commits;
 mod create_partitions;
 mod create_topics;
 mod decider;
 mod delete_topics;
-mod metrics;
+mod elect_leaders;
+mod hand_over;
+pub(crate) mod metrics;
+pub(crate) mod office;
+mod questions;
+mod restored;
 mod rpc;
 mod session;
 mod session_table;
-mod updates;
+mod unclean_elections;
+mod unregister_broker;
+pub(crate) mod updates;
+pub(crate) mod view;
 mod watch_metadata;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use highwater_node::clock::Clock;
 use highwater_node::config::SessionConfig;
 use highwater_node::shutdown::Shutdown;
 use highwater_node::telemetry::Metrics;
-use highwater_node::transport::{self, Listener, MAX_MESSAGE_BYTES};
+use highwater_node::transport::Listener;
 use highwater_proto::config::{ConfigError, StaticValues};
 use highwater_proto::grpc::controller_server::ControllerServer;
 use highwater_proto::metadata::MetadataImage;
-use highwater_proto::types::TopicId;
 use tokio::sync::watch;
-use uuid::Uuid;
 
 use crate::cluster::sessions::Patience;
-use crate::cluster::{Bootstrap, FORMAT_VERSION, Settings};
-use crate::service::decider::{Active, Decider};
-use crate::service::metrics::DecisionMetrics;
+use crate::cluster::{FORMAT_VERSION, Settings};
+use crate::service::decider::Decider;
+use crate::service::office::Office;
 use crate::service::session_table::SessionTable;
 use crate::service::updates::Updates;
+use crate::service::view::StoreView;
 use crate::store::MetadataStore;
 
-pub use decider::{DecisionError, StopReason};
+pub use active::StopReason;
+pub use decider::DecisionError;
 pub use rpc::ControllerService;
+pub use view::StoreBehind;
 
 /// How long a node that leaves may wait until others have caught up with it.
 const LEAVE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -105,22 +117,24 @@ pub enum StartError {
     Asked,
 }
 
-/// An active controller. Clones are the same one.
-#[derive(Clone)]
-pub struct Controller {
-    shared: Arc<Shared>,
-}
-
-/// What the RPCs work with.
+/// What the RPCs of an active controller work with: one for each time that it leads.
 pub(crate) struct Shared {
     pub(crate) decider: Decider,
     pub(crate) updates: Arc<Updates>,
     pub(crate) sessions: SessionTable,
     pub(crate) clock: Clock,
     pub(crate) config: ControllerConfig,
+    /// Triggered when it leads no more.
     pub(crate) shutdown: Shutdown,
-    metrics: DecisionMetrics,
-    stopped: watch::Sender<Option<Arc<StopReason>>>,
+    /// Set when a node has seen more than the store has.
+    pub(crate) behind: OnceLock<StoreBehind>,
+}
+
+/// An active controller, for processes that have no other. Clones are the same one.
+#[derive(Clone)]
+pub struct Controller {
+    office: Arc<Office>,
+    stopped: watch::Receiver<Option<StopReason>>,
 }
 
 impl Controller {
@@ -139,94 +153,55 @@ impl Controller {
             leadership = store.campaign(&config.name) => leadership.map_err(StopReason::from)?,
             () = shutdown.triggered() => return Err(StartError::Asked),
         };
-        let updates = Arc::new(Updates::new(config.watch_history));
-        let settings = config.settings.clone();
-        let metrics = DecisionMetrics::new();
-        let (active, decider) =
-            Active::load(store, leadership, settings, Arc::clone(&updates), metrics.clone()).await?;
-        let found = updates.image().cluster.format_version;
-        if found > FORMAT_VERSION {
-            return Err(StartError::Format { found });
-        }
-        let sessions = SessionTable::new(config.patience);
-        let stopped = watch::Sender::default();
-        let shared = Arc::new(Shared {
-            decider,
-            updates,
-            sessions,
-            clock,
-            config,
-            shutdown,
-            metrics,
-            stopped,
+        let office = Arc::new(Office::new(store, config, clock, shutdown, None));
+        let loaded = office.store.load().await.map_err(StopReason::from)?;
+        let view = StoreView::of(loaded).map_err(StopReason::from)?;
+        office.updates.restart(view.image());
+        let term = office.lead(leadership, view).await?;
+        let (stop, stopped) = watch::channel(None);
+        let ending = Arc::clone(&office);
+        office.shutdown.spawn(async move {
+            let (_, reason) = term.ended().await;
+            stop.send_replace(Some(reason));
+            // Without a decider nothing here is of use: watches end, nodes look elsewhere.
+            ending.shutdown.trigger();
         });
-        let deciding = Arc::clone(&shared);
-        shared.shutdown.spawn(async move {
-            let reason = active.run(deciding.shutdown.token()).await;
-            tracing::info!(%reason, "the controller decides no more");
-            deciding.stopped.send_replace(Some(Arc::new(reason)));
-            // Without a decider nothing here is of use: sessions and watches end, nodes look elsewhere.
-            deciding.shutdown.trigger();
-        });
-        let cluster_id = TopicId(Uuid::new_v4()).to_string();
-        shared.decider.decide(Bootstrap { cluster_id }).await?;
-        session_table::expect_known_nodes(&shared);
-        let watching = Arc::clone(&shared);
-        shared
-            .shutdown
-            .spawn(async move { session_table::watch_over(&watching).await });
-        let image = shared.updates.image();
-        tracing::info!(cluster = image.cluster.cluster_id, revision = %image.revision, "the controller is active");
-        Ok(Self { shared })
+        Ok(Self { office, stopped })
     }
 
     /// The gRPC service, for a server of one's own.
     #[must_use]
     pub fn service(&self) -> ControllerServer<ControllerService> {
-        ControllerServer::new(ControllerService::new(Arc::clone(&self.shared)))
-            .max_decoding_message_size(MAX_MESSAGE_BYTES)
-            .max_encoding_message_size(MAX_MESSAGE_BYTES)
+        self.office.service()
     }
 
     /// Serves on a listener, as a task of the controller's `shutdown`, until that is triggered. Can be called for
     /// several listeners.
     pub fn serve(&self, listener: Listener) {
-        let router = transport::server().add_service(self.service());
-        let shutdown = self.shared.shutdown.clone();
-        let address = format!("{}:{}", listener.host(), listener.port());
-        self.shared.shutdown.spawn(async move {
-            if let Err(error) = transport::serve(router, listener, shutdown.token(), shutdown.grace()).await {
-                tracing::error!(%error, address, "the controller's server failed");
-                shutdown.trigger();
-            }
-        });
+        self.office.serve(listener);
     }
 
     /// Adds the controller's metrics to those of the process.
     pub fn register_metrics(&self, metrics: &Metrics) {
-        metrics::register(metrics, &self.shared.metrics, &self.shared.updates);
+        metrics::register(metrics, &self.office);
     }
 
     /// The images as they come.
     #[must_use]
     pub fn images(&self) -> watch::Receiver<Arc<MetadataImage>> {
-        self.shared.updates.images()
+        self.office.updates.images()
     }
 
     /// The newest image.
     #[must_use]
     pub fn image(&self) -> Arc<MetadataImage> {
-        self.shared.updates.image()
+        self.office.updates.image()
     }
 
     /// Completes when the controller decides no more, with the reason.
-    pub async fn stopped(&self) -> Arc<StopReason> {
-        let mut stopped = self.shared.stopped.subscribe();
-        let reason = stopped
-            .wait_for(Option::is_some)
-            .await
-            .ok()
-            .and_then(|reason| reason.clone());
-        reason.unwrap_or_else(|| Arc::new(StopReason::Asked))
+    pub async fn stopped(&self) -> StopReason {
+        let mut stopped = self.stopped.clone();
+        let reason = stopped.wait_for(Option::is_some).await.ok();
+        reason.and_then(|reason| reason.clone()).unwrap_or(StopReason::Asked)
     }
 }

@@ -2,8 +2,10 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::Stream;
+use highwater_node::session::name_active_controller;
 use highwater_proto::grpc;
 use highwater_proto::grpc::controller_server::Controller;
 use highwater_proto::metadata::convert::ConvertError;
@@ -11,22 +13,41 @@ use tonic::{Request, Response, Status, Streaming};
 
 use crate::cluster::{Command, Refusal};
 use crate::service::decider::Decided;
+use crate::service::office::{Office, Role};
 use crate::service::{
-    DecisionError, Shared, allocate_producer_ids, alter_configs, alter_partitions, create_partitions, create_topics,
-    delete_topics, session, watch_metadata,
+    DecisionError, Shared, allocate_producer_ids, alter_configs, alter_partition_reassignments, alter_partitions,
+    create_partitions, create_topics, delete_topics, elect_leaders, session, unregister_broker, watch_metadata,
 };
 
 /// What a stream of answers looks like to tonic.
 pub(super) type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
+/// How long a standby that knows of no active controller lets callers wait for one, before it tells them so.
+const ELECTION_WAIT: Duration = Duration::from_secs(1);
+
 /// Implements the `Controller` service.
 pub struct ControllerService {
-    shared: Arc<Shared>,
+    office: Arc<Office>,
 }
 
 impl ControllerService {
-    pub(crate) fn new(shared: Arc<Shared>) -> Self {
-        Self { shared }
+    pub(crate) fn new(office: Arc<Office>) -> Self {
+        Self { office }
+    }
+
+    /// What this controller decides with, if it is the active one. The refusal names who is.
+    async fn active(&self) -> Result<Arc<Shared>, Status> {
+        let mut roles = self.office.role.subscribe();
+        let elected = roles.wait_for(|role| !matches!(role, Role::Standby(None)));
+        let role = tokio::select! {
+            role = tokio::time::timeout(ELECTION_WAIT, elected) => role.ok().and_then(Result::ok).map(|role| role.clone()),
+            () = self.office.shutdown.triggered() => return Err(Status::unavailable("the controller stops")),
+        };
+        match role {
+            Some(Role::Active(shared)) => Ok(shared),
+            Some(Role::Standby(Some(active))) => Err(name_active_controller(&active)),
+            Some(Role::Standby(None)) | None => Err(Status::unavailable("no controller is active")),
+        }
     }
 }
 
@@ -70,21 +91,21 @@ impl Controller for ControllerService {
         &self,
         request: Request<Streaming<grpc::SessionRequest>>,
     ) -> Result<Response<Self::SessionStream>, Status> {
-        session::handle(&self.shared, request).map(Response::new)
+        session::handle(&self.active().await?, request).map(Response::new)
     }
 
     async fn watch_metadata(
         &self,
         request: Request<grpc::WatchMetadataRequest>,
     ) -> Result<Response<Self::WatchMetadataStream>, Status> {
-        watch_metadata::handle(&self.shared, &request.into_inner()).map(Response::new)
+        watch_metadata::handle(&self.office, &request.into_inner()).map(Response::new)
     }
 
     async fn create_topics(
         &self,
         request: Request<grpc::CreateTopicsRequest>,
     ) -> Result<Response<grpc::CreateTopicsResponse>, Status> {
-        create_topics::handle(&self.shared, request.into_inner())
+        create_topics::handle(&*self.active().await?, request.into_inner())
             .await
             .map(Response::new)
     }
@@ -93,7 +114,7 @@ impl Controller for ControllerService {
         &self,
         request: Request<grpc::DeleteTopicsRequest>,
     ) -> Result<Response<grpc::DeleteTopicsResponse>, Status> {
-        delete_topics::handle(&self.shared, request.into_inner())
+        delete_topics::handle(&*self.active().await?, request.into_inner())
             .await
             .map(Response::new)
     }
@@ -102,7 +123,7 @@ impl Controller for ControllerService {
         &self,
         request: Request<grpc::CreatePartitionsRequest>,
     ) -> Result<Response<grpc::CreatePartitionsResponse>, Status> {
-        create_partitions::handle(&self.shared, request.into_inner())
+        create_partitions::handle(&*self.active().await?, request.into_inner())
             .await
             .map(Response::new)
     }
@@ -111,7 +132,7 @@ impl Controller for ControllerService {
         &self,
         request: Request<grpc::AlterConfigsRequest>,
     ) -> Result<Response<grpc::AlterConfigsResponse>, Status> {
-        alter_configs::handle(&self.shared, request.into_inner())
+        alter_configs::handle(&*self.active().await?, request.into_inner())
             .await
             .map(Response::new)
     }
@@ -120,7 +141,34 @@ impl Controller for ControllerService {
         &self,
         request: Request<grpc::AlterPartitionsRequest>,
     ) -> Result<Response<grpc::AlterPartitionsResponse>, Status> {
-        alter_partitions::handle(&self.shared, request.into_inner())
+        alter_partitions::handle(&*self.active().await?, request.into_inner())
+            .await
+            .map(Response::new)
+    }
+
+    async fn alter_partition_reassignments(
+        &self,
+        request: Request<grpc::AlterPartitionReassignmentsRequest>,
+    ) -> Result<Response<grpc::AlterPartitionReassignmentsResponse>, Status> {
+        alter_partition_reassignments::handle(&*self.active().await?, request.into_inner())
+            .await
+            .map(Response::new)
+    }
+
+    async fn elect_leaders(
+        &self,
+        request: Request<grpc::ElectLeadersRequest>,
+    ) -> Result<Response<grpc::ElectLeadersResponse>, Status> {
+        elect_leaders::handle(&*self.active().await?, request.into_inner())
+            .await
+            .map(Response::new)
+    }
+
+    async fn unregister_broker(
+        &self,
+        request: Request<grpc::UnregisterBrokerRequest>,
+    ) -> Result<Response<grpc::UnregisterBrokerResponse>, Status> {
+        unregister_broker::handle(&*self.active().await?, request.into_inner())
             .await
             .map(Response::new)
     }
@@ -129,7 +177,7 @@ impl Controller for ControllerService {
         &self,
         request: Request<grpc::AllocateProducerIdsRequest>,
     ) -> Result<Response<grpc::AllocateProducerIdsResponse>, Status> {
-        allocate_producer_ids::handle(&self.shared, request.into_inner())
+        allocate_producer_ids::handle(&*self.active().await?, request.into_inner())
             .await
             .map(Response::new)
     }

@@ -7,7 +7,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use grpc::session_request::{Register, ReplicaRef, Request as Said, Unfence};
+use grpc::session_request::{Heartbeat, Register, ReplicaRef, Request as Said, Unfence};
 use grpc::session_response::{Alive, MayLeave, Refused, Registered, Response as Answer, Unfenced};
 use highwater_node::transport::PeerAddress;
 use highwater_proto::grpc;
@@ -21,8 +21,10 @@ use tonic::{Request, Status, Streaming};
 use uuid::Uuid;
 
 use crate::cluster::sessions::StreamId;
-use crate::cluster::{DistrustedReplicas, LeaveNode, Leaving, RegisterNode, UnfenceNode};
+use crate::cluster::{DistrustedReplicas, LeaveNode, Leaving, RegisterNode, ReportDisk, UnfenceNode, move_leaders};
 use crate::service::Shared;
+use crate::service::hand_over::{Unready, hand_over};
+use crate::service::restored;
 use crate::service::rpc::{Answers, malformed};
 
 /// Answers that wait for a slow node.
@@ -30,7 +32,8 @@ const OUTBOX: usize = 64;
 /// Requests of one node that wait for the one before.
 const BACKLOG: usize = 8;
 
-type Outbox = mpsc::Sender<Result<grpc::SessionResponse, Status>>;
+/// Where answers to a node wait.
+pub(super) type Outbox = mpsc::Sender<Result<grpc::SessionResponse, Status>>;
 type Work<'a> = Pin<Box<dyn Future<Output = Result<Option<Answer>, Status>> + Send + 'a>>;
 
 pub(super) fn handle(
@@ -72,7 +75,7 @@ async fn run(
         return Err(Status::invalid_argument("a session begins with a registration"));
     };
     let registered = tokio::select! {
-        registered = open(shared, register) => registered?,
+        registered = open(shared, register, outbox) => registered?,
         () = stop.cancelled() => return Err(stopping()),
     };
     let mut session = match registered {
@@ -108,7 +111,8 @@ struct Session {
 }
 
 /// Registers; the inner error is the text of a refusal for good.
-async fn open(shared: &Shared, register: Register) -> Result<Result<Session, String>, Status> {
+async fn open(shared: &Shared, register: Register, outbox: &Outbox) -> Result<Result<Session, String>, Status> {
+    restored::check(shared, &register).await?;
     let registration: NodeRegistration = register
         .registration
         .ok_or(ConvertError::Missing("registration"))
@@ -144,7 +148,7 @@ async fn open(shared: &Shared, register: Register) -> Result<Result<Session, Str
     if let Some((_, earlier)) = earlier {
         shared.sessions.supersede(earlier);
     }
-    let (stream, close) = shared.sessions.opened(node, epoch, shared.clock.now());
+    let (stream, close) = shared.sessions.opened(node, epoch, outbox.clone(), shared.clock.now());
     tracing::info!(%node, %epoch, clean_shutdown, "a node registered");
     let cluster_id = decided.image.cluster.cluster_id.clone();
     let revision = decided.image.revision.get();
@@ -204,7 +208,20 @@ impl Session {
                     let Some(message) = message? else { return Ok(()) };
                     shared.sessions.heard(self.node, self.stream, shared.clock.now());
                     match message.request {
-                        Some(Said::Heartbeat(_)) => send(outbox, Answer::Alive(Alive {}))?,
+                        Some(Said::Heartbeat(heartbeat)) => {
+                            send(outbox, Answer::Alive(Alive { revision: shared.updates.image().revision.get() }))?;
+                            if self.disk_report(&heartbeat).is_news(&shared.updates.image()) && backlog.len() < BACKLOG {
+                                backlog.push_back(Said::Heartbeat(heartbeat));
+                            }
+                        }
+                        Some(Said::LogEnds(ends)) => {
+                            let question = ends.question;
+                            shared.sessions.questions.answered(self.node, question, Said::LogEnds(ends));
+                        }
+                        Some(Said::HandedOver(ready)) => {
+                            let question = ready.question;
+                            shared.sessions.questions.answered(self.node, question, Said::HandedOver(ready));
+                        }
                         Some(Said::Register(_)) | None => {
                             return Err(Status::invalid_argument("a session has one registration"));
                         }
@@ -242,10 +259,24 @@ impl Session {
                     },
                 ))
             }
-            Said::Register(_) | Said::Heartbeat(_) | Said::LogEnds(_) | Said::HandedOver(_) | Said::Released(_) => {
+            Said::Heartbeat(heartbeat) => {
+                let report = self.disk_report(&heartbeat);
+                Box::pin(async move { shared.decided(report).await.map(|_| None) })
+            }
+            Said::Register(_) | Said::LogEnds(_) | Said::HandedOver(_) | Said::Released(_) => {
                 Box::pin(std::future::ready(Ok(None)))
             }
         })
+    }
+}
+
+impl Session {
+    fn disk_report(&self, heartbeat: &Heartbeat) -> ReportDisk {
+        ReportDisk {
+            node: self.node,
+            epoch: self.epoch,
+            pressure: heartbeat.disk_pressure().into(),
+        }
     }
 }
 
@@ -273,6 +304,16 @@ async fn unfence(shared: &Shared, command: UnfenceNode) -> Result<Option<Answer>
 
 async fn leave(shared: &Shared, command: LeaveNode) -> Result<Option<Answer>, Status> {
     let node = command.node;
+    let image = shared.updates.image();
+    let leaves = image
+        .live_broker(node)
+        .is_some_and(|known| known.epoch == command.epoch);
+    if leaves {
+        let moves = move_leaders::successors(&image, &shared.config.settings, node);
+        hand_over(shared, moves, Unready::Moves)
+            .await
+            .map_err(|error| Status::unavailable(error.to_string()))?;
+    }
     let decided = shared.decided(command).await?;
     match decided.reply.map_err(|refusal| Status::unavailable(refusal.message))? {
         Leaving::Done => {
@@ -312,7 +353,7 @@ fn distrusted(request: Unfence) -> Result<DistrustedReplicas, Status> {
 }
 
 /// Sends without waiting: a node that does not take its answers is treated as gone.
-fn send(outbox: &Outbox, answer: Answer) -> Result<(), Status> {
+pub(super) fn send(outbox: &Outbox, answer: Answer) -> Result<(), Status> {
     let response = grpc::SessionResponse { response: Some(answer) };
     outbox
         .try_send(Ok(response))

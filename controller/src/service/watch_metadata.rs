@@ -1,4 +1,4 @@
-//! WatchMetadata: a snapshot unless the watcher's own image can be extended, then updates as they are committed.
+//! WatchMetadata, which every controller serves, active or not: a snapshot unless the watcher's own image can be extended, then updates as they are committed.
 
 use std::sync::Arc;
 
@@ -9,19 +9,22 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 
-use crate::service::Shared;
+use crate::service::office::Office;
 use crate::service::rpc::Answers;
-use crate::service::updates::Next;
+use crate::service::updates::{Next, Updates};
 
 /// Messages that wait for a slow watcher. Updates wait in the ring, which all watchers share.
 const OUTBOX: usize = 4;
 
 pub(super) fn handle(
-    shared: &Arc<Shared>,
+    office: &Arc<Office>,
     request: &grpc::WatchMetadataRequest,
 ) -> Result<Answers<grpc::MetadataUpdate>, Status> {
-    let image = shared.updates.image();
+    let image = office.updates.image();
     let ours = &image.cluster;
+    if ours.cluster_id.is_empty() {
+        return Err(Status::unavailable("this controller has not read the metadata yet"));
+    }
     if !request.cluster_id.is_empty() && request.cluster_id != ours.cluster_id {
         let message = format!("this is cluster {}, not {}", ours.cluster_id, request.cluster_id);
         return Err(Status::failed_precondition(message));
@@ -34,13 +37,12 @@ pub(super) fn handle(
         return Err(Status::unavailable("this controller is behind"));
     }
     let (outbox, answers) = mpsc::channel(OUTBOX);
-    let shared = Arc::clone(shared);
+    let office = Arc::clone(office);
     tokio::spawn(async move {
-        let stop = shared.shutdown.token();
         tokio::select! {
-            () = stop.cancelled() => {}
+            () = office.shutdown.triggered() => {}
             // The watcher has gone away.
-            _ = follow(&shared, extends.then_some(known), &outbox) => {}
+            _ = follow(&office.updates, extends.then_some(known), &outbox) => {}
         }
     });
     Ok(Box::pin(ReceiverStream::new(answers)))
@@ -50,16 +52,16 @@ type Outbox = mpsc::Sender<Result<grpc::MetadataUpdate, Status>>;
 type Gone = mpsc::error::SendError<Result<grpc::MetadataUpdate, Status>>;
 
 /// Sends for as long as somebody listens.
-async fn follow(shared: &Shared, known: Option<Revision>, outbox: &Outbox) -> Result<(), Gone> {
-    let mut images = shared.updates.images();
+async fn follow(updates: &Updates, known: Option<Revision>, outbox: &Outbox) -> Result<(), Gone> {
+    let mut images = updates.images();
     let mut at = match known {
         Some(revision) => revision,
-        None => send_snapshot(&shared.updates.snapshot(), outbox).await?,
+        None => send_snapshot(&updates.snapshot(), outbox).await?,
     };
     loop {
         // Marked as seen before looking, so that nothing that comes meanwhile is slept through.
         images.mark_unchanged();
-        match shared.updates.after(at) {
+        match updates.after(at) {
             Next::Snapshot(snapshot) => at = send_snapshot(&snapshot, outbox).await?,
             Next::Updates(updates) if updates.is_empty() => {
                 tokio::select! {

@@ -7,12 +7,17 @@ use highwater_proto::grpc::controller_client::ControllerClient;
 use highwater_proto::metadata::MetadataImage;
 use highwater_proto::types::Revision;
 use parking_lot::Mutex;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Channel;
 
-use crate::session::{Identity, LinkError, LinkOptions, Recovery, Registration, stream, watch as metadata_watch};
-use crate::transport::MAX_MESSAGE_BYTES;
+use crate::session::controllers::Controllers;
+use crate::session::{
+    Identity, LinkError, LinkOptions, Question, Recovery, Registration, Reply, stream, watch as metadata_watch,
+};
+
+/// Questions and answers that may wait.
+const QUESTIONS: usize = 64;
 
 /// A node's tie to the controller. Clones share it; it ends when it is closed or the registration is refused.
 #[derive(Clone)]
@@ -24,14 +29,17 @@ pub struct ControllerLink {
 pub(super) struct Shared {
     pub(super) options: LinkOptions,
     pub(super) registration: Registration,
-    /// One channel per controller, in the order of the options.
-    channels: Vec<Channel>,
-    /// Which of them is asked.
-    current: Mutex<usize>,
+    pub(super) controllers: Controllers,
     pub(super) state: watch::Sender<SessionState>,
     pub(super) wanted: watch::Sender<Wanted>,
     pub(super) image: watch::Sender<Arc<MetadataImage>>,
     pub(super) stop: CancellationToken,
+    /// What the controller asks; dropped while nobody takes it.
+    pub(super) questions: mpsc::Sender<Question>,
+    asked: Mutex<Option<mpsc::Receiver<Question>>>,
+    replies: mpsc::Sender<Reply>,
+    /// Taken by the stream that stands.
+    pub(super) replied: tokio::sync::Mutex<mpsc::Receiver<Reply>>,
 }
 
 /// What the controller has said.
@@ -47,6 +55,8 @@ pub(super) struct SessionState {
     pub(super) unfenced_at: Option<Revision>,
     /// The node may stop.
     pub(super) may_leave_at: Option<Revision>,
+    /// The newest revision that the active controller has spoken of.
+    pub(super) newest: Revision,
     /// It is over.
     pub(super) failed: Option<LinkError>,
 }
@@ -122,8 +132,8 @@ impl ControllerLink {
         within(timeout, self.wait_for_image(revision)).await
     }
 
-    /// A client for admin calls, to the controller that the session is with. A call fails with `Unavailable` while
-    /// there is none.
+    /// A client for admin calls, to the controller that the session is with: the active one. A call fails with
+    /// `Unavailable` while there is none.
     #[must_use]
     pub fn admin(&self) -> ControllerClient<Channel> {
         self.shared.client()
@@ -146,6 +156,20 @@ impl ControllerLink {
     pub async fn leave(&self, timeout: Duration) -> Result<Revision, LinkError> {
         self.shared.wanted.send_modify(|wanted| wanted.leave = true);
         within(timeout, self.wait_for_state(|state| state.may_leave_at)).await
+    }
+
+    /// What the controller asks of this node; each is to be answered with [`Self::reply`]. `None` when somebody has
+    /// taken them already.
+    #[must_use]
+    pub fn questions(&self) -> Option<mpsc::Receiver<Question>> {
+        self.shared.asked.lock().take()
+    }
+
+    /// Answers a question. Lost when too many wait: the controller goes on without it after a while.
+    pub fn reply(&self, reply: Reply) {
+        if let Err(error) = self.shared.replies.try_send(reply) {
+            tracing::warn!(%error, "an answer to the controller was dropped");
+        }
     }
 
     /// Ends the session and the watch at once.
@@ -203,38 +227,27 @@ async fn within<T>(timeout: Duration, answer: impl Future<Output = Result<T, Lin
 
 impl Shared {
     fn new(options: LinkOptions, registration: Registration, stop: CancellationToken) -> Self {
-        let channels = options
-            .controllers
-            .iter()
-            .map(|(host, port)| options.dialer.channel(host, *port))
-            .collect();
+        let controllers = Controllers::new(&options.controllers, options.dialer.clone());
+        let (questions, asked) = mpsc::channel(QUESTIONS);
+        let (replies, replied) = mpsc::channel(QUESTIONS);
         Self {
             options,
             registration,
-            channels,
-            current: Mutex::new(0),
+            controllers,
             state: watch::Sender::default(),
             wanted: watch::Sender::default(),
             image: watch::Sender::default(),
             stop,
+            questions,
+            asked: Mutex::new(Some(asked)),
+            replies,
+            replied: tokio::sync::Mutex::new(replied),
         }
     }
 
-    /// A client of the controller that is asked at present.
+    /// A client of the controller that the session is with, or is tried with.
     pub(super) fn client(&self) -> ControllerClient<Channel> {
-        let current = *self.current.lock();
-        let channel = self.channels.get(current).cloned();
-        // Without any controller every call fails as if there were none at that address.
-        let channel = channel.unwrap_or_else(|| self.options.dialer.channel("controller.invalid", 0));
-        ControllerClient::new(channel)
-            .max_decoding_message_size(MAX_MESSAGE_BYTES)
-            .max_encoding_message_size(MAX_MESSAGE_BYTES)
-    }
-
-    /// Asks the next controller from now on.
-    pub(super) fn try_next_controller(&self) {
-        let mut current = self.current.lock();
-        *current = (*current + 1) % self.channels.len().max(1);
+        self.controllers.client(self.controllers.current())
     }
 
     /// It is over, for this reason.

@@ -2,14 +2,16 @@
 //! metadata image, and a channel for admin calls.
 
 mod backoff;
+mod controllers;
 mod link;
+mod questions;
 mod stream;
 mod watch;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use highwater_proto::metadata::NodeRegistration;
+use highwater_proto::metadata::{DiskPressure, NodeRegistration};
 use highwater_proto::types::{BrokerEpoch, NodeId, Revision, ShardId, TopicPartition};
 use tokio::sync::mpsc;
 
@@ -17,7 +19,9 @@ use crate::config::SessionConfig;
 use crate::transport::Dialer;
 
 pub use backoff::Backoff;
+pub use controllers::{name_active_controller, named_active_controller};
 pub use link::ControllerLink;
+pub use questions::{LeaderMove, LogEnd, Question, Reply};
 
 /// Whom to reach, and how.
 #[derive(Clone)]
@@ -47,8 +51,12 @@ pub struct NodeStatus {
     pub disk_free_bytes: u64,
     /// Size of the data disk in bytes.
     pub disk_total_bytes: u64,
+    /// What that means: producers go on, are slowed down, or are refused.
+    pub disk_pressure: DiskPressure,
     /// Age of the oldest flush that has not finished; zero when none is under way.
     pub oldest_unfinished_flush: Duration,
+    /// How long a worker thread was kept from its work since the last heartbeat.
+    pub longest_worker_stall: Duration,
 }
 
 /// What a node says of itself at the start of its session. The incarnation in it is that of this process.

@@ -4,17 +4,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use highwater_proto::grpc;
-use highwater_proto::grpc::session_request::{Heartbeat, Leave, Register, ReplicaRef, Request as Said, Unfence};
+use highwater_proto::grpc::session_request::{Heartbeat, Leave, Register, Request as Said, Unfence};
 use highwater_proto::grpc::session_response::Response as Heard;
-use highwater_proto::metadata::convert;
+use highwater_proto::metadata::convert::ConvertError;
 use highwater_proto::types::{BrokerEpoch, NodeId, Revision, ShardId, TopicPartition};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
 
+use crate::session::controllers::named_active_controller;
 use crate::session::link::{Shared, Wanted};
-use crate::session::{Backoff, Identity, LinkError, Recovery};
+use crate::session::questions::replica;
+use crate::session::{Backoff, Identity, LinkError, Question, Recovery};
 
 /// Messages to the controller that wait to be sent.
 const OUTBOX: usize = 16;
@@ -24,12 +26,14 @@ const HEARTBEATS_PER_TIMEOUT: u32 = 5;
 const REGISTER_TIMEOUT: Duration = Duration::from_secs(30);
 /// Pauses between attempts. The first is short: the grace for a broken stream is half a second.
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
-const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 
 /// How a session ended.
 enum End {
     /// To be tried again.
     Broken { was_registered: bool, reason: String },
+    /// This controller does not decide; the one at this address does.
+    Standby { host: String, port: u16 },
     /// For good.
     Fatal(LinkError),
 }
@@ -57,7 +61,11 @@ pub(super) async fn run(shared: Arc<Shared>) {
                 reason,
             } => {
                 tracing::debug!(%reason, "no session with this controller");
-                shared.try_next_controller();
+                shared.controllers.try_next();
+            }
+            End::Standby { host, port } => {
+                tracing::debug!(host, port, "following to the active controller");
+                shared.controllers.follow(&host, port);
             }
         }
         tokio::select! {
@@ -86,7 +94,12 @@ impl<'a> Session<'a> {
         let timeout = REGISTER_TIMEOUT.max(shared.options.session.timeout * 2);
         let mut session = match tokio::time::timeout(timeout, Self::open(shared)).await {
             Ok(Ok(session)) => session,
-            Ok(Err(status)) => return broken(status.to_string()),
+            Ok(Err(status)) => {
+                return match named_active_controller(&status) {
+                    Some((host, port)) => End::Standby { host, port },
+                    None => broken(status.to_string()),
+                };
+            }
             Err(_) => return broken(format!("no session within {timeout:?}")),
         };
         let registered = match tokio::time::timeout(timeout, session.registered()).await {
@@ -177,6 +190,7 @@ impl<'a> Session<'a> {
             state.unfenced_at = None;
             state.identity = Some(identity);
             state.registered_at = Revision(registered.revision);
+            state.newest = Revision(registered.revision);
         });
         Ok(())
     }
@@ -185,6 +199,7 @@ impl<'a> Session<'a> {
     async fn keep_alive(&mut self) -> End {
         let timeout = self.shared.options.session.timeout;
         let mut wanted = self.shared.wanted.subscribe();
+        let mut replied = self.shared.replied.lock().await;
         let mut heartbeats = tokio::time::interval(timeout / HEARTBEATS_PER_TIMEOUT);
         heartbeats.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut silence_ends = Instant::now() + timeout;
@@ -210,6 +225,9 @@ impl<'a> Session<'a> {
                     self.said.leave = false;
                     let wishes = wanted.borrow().clone();
                     self.say_wishes(&wishes);
+                }
+                Some(reply) = replied.recv() => {
+                    self.say(reply.into());
                 }
                 Ok(()) = wanted.changed() => {
                     let wishes = wanted.borrow_and_update().clone();
@@ -243,9 +261,28 @@ impl<'a> Session<'a> {
                 state.send_modify(|state| state.may_leave_at = Some(Revision(may_leave.revision)));
             }
             Some(Heard::Release(release)) => self.release(release),
-            Some(Heard::AskLogEnds(_) | Heard::HandOver(_) | Heard::Registered(_) | Heard::Alive(_)) | None => {}
+            Some(Heard::AskLogEnds(ask)) => self.ask(ask.try_into()),
+            Some(Heard::HandOver(ask)) => self.ask(ask.try_into()),
+            Some(Heard::Alive(alive)) => {
+                // Wakes nobody if nothing is new.
+                let newest = Revision(alive.revision);
+                state.send_if_modified(|state| newest > std::mem::replace(&mut state.newest, newest));
+            }
+            Some(Heard::Registered(_)) | None => {}
         }
         None
+    }
+
+    /// Hands a question to whoever answers; a full queue drops it, and the controller goes on without an answer.
+    fn ask(&self, question: Result<Question, ConvertError>) {
+        match question {
+            Ok(question) => {
+                if let Err(error) = self.shared.questions.try_send(question) {
+                    tracing::warn!(%error, "a question of the controller was not taken up");
+                }
+            }
+            Err(error) => tracing::warn!(%error, "a question of the controller cannot be read"),
+        }
     }
 
     fn release(&self, release: grpc::session_response::Release) {
@@ -284,12 +321,14 @@ impl<'a> Session<'a> {
         let received = self.shared.image.borrow().revision;
         let number = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
         let flush_ms = status.oldest_unfinished_flush.as_millis();
+        let stall_ms = status.longest_worker_stall.as_millis();
         Heartbeat {
             applied_revision: status.applied_revision.unwrap_or(received).get(),
             disk_free_bytes: number(status.disk_free_bytes),
             disk_total_bytes: number(status.disk_total_bytes),
             oldest_unfinished_flush_ms: i64::try_from(flush_ms).unwrap_or(i64::MAX),
-            longest_worker_stall_ms: 0,
+            longest_worker_stall_ms: i64::try_from(stall_ms).unwrap_or(i64::MAX),
+            disk_pressure: grpc::DiskPressureKind::from(status.disk_pressure).into(),
         }
     }
 }
@@ -301,6 +340,7 @@ fn request(said: Said) -> grpc::SessionRequest {
 /// Says the id and the cluster that were given at the first registration, once they are known.
 fn register(shared: &Shared) -> Register {
     let registration = &shared.registration;
+    let image = Arc::clone(&shared.image.borrow());
     let identity = shared.state.borrow().identity.clone();
     let node_id = identity
         .as_ref()
@@ -311,19 +351,13 @@ fn register(shared: &Shared) -> Register {
         cluster_id: identity.map_or_else(|| registration.cluster_id.clone(), |identity| identity.cluster_id),
         registration: Some((&registration.node).into()),
         clean_shutdown: registration.clean_shutdown,
+        generation: image.cluster.generation,
+        revision: image.revision.get(),
     }
 }
 
 fn unfence(recovery: &Recovery) -> Unfence {
-    let replicas = |replicas: &[TopicPartition]| {
-        replicas
-            .iter()
-            .map(|replica| ReplicaRef {
-                topic_id: convert::uuid_bytes(replica.topic_id.0),
-                partition: replica.partition.get(),
-            })
-            .collect()
-    };
+    let replicas = |replicas: &[TopicPartition]| replicas.iter().map(replica).collect();
     Unfence {
         short: replicas(&recovery.short),
         missing: replicas(&recovery.missing),

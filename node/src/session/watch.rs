@@ -1,4 +1,4 @@
-//! The metadata watch: a snapshot, then deltas; resumes where it was, and never goes back.
+//! The metadata watch: a snapshot, then deltas; resumes where it was, from whichever controller, and never goes back.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,23 +12,26 @@ use crate::session::{Backoff, LinkError};
 
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+/// How long nothing may come although there is something.
+const LONGEST_LAG: Duration = Duration::from_secs(2);
 /// How long opening the watch may take.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Follows the controller's metadata until the link is over.
+/// Follows the controllers' metadata until the link is over. Any controller will do: the active one is asked first,
+/// and the next one whenever one fails or stays behind.
 pub(super) async fn run(shared: Arc<Shared>) {
     let mut states = shared.state.subscribe();
     let mut backoff = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
+    // Who watches says who it is; only registered nodes can.
+    let registered = states.wait_for(|state| state.identity.is_some());
+    tokio::select! {
+        _ = registered => {}
+        () = shared.stop.cancelled() => return,
+    }
+    let mut asked = shared.controllers.current();
     loop {
-        let watching = async {
-            // Who watches says who it is; only registered nodes can.
-            if states.wait_for(|state| state.connected).await.is_err() {
-                return Ok(false);
-            }
-            follow(&shared).await
-        };
         let end = tokio::select! {
-            end = watching => end,
+            end = follow(&shared, asked) => end,
             () = shared.stop.cancelled() => return,
         };
         match end {
@@ -39,6 +42,7 @@ pub(super) async fn run(shared: Arc<Shared>) {
             }
             Err(error) => return shared.fail(error),
         }
+        asked = next_to_ask(&shared, asked);
         tokio::select! {
             () = tokio::time::sleep(backoff.pause()) => {}
             () = shared.stop.cancelled() => return,
@@ -46,8 +50,18 @@ pub(super) async fn run(shared: Arc<Shared>) {
     }
 }
 
+/// The one that the session is with, if it was not asked just now.
+fn next_to_ask(shared: &Shared, asked: usize) -> usize {
+    let current = shared.controllers.current();
+    if shared.state.borrow().connected && current != asked {
+        current
+    } else {
+        asked.wrapping_add(1)
+    }
+}
+
 /// One stream. Answers whether it brought anything, once it ends.
-async fn follow(shared: &Shared) -> Result<bool, LinkError> {
+async fn follow(shared: &Shared, asked: usize) -> Result<bool, LinkError> {
     let request = {
         let state = shared.state.borrow();
         let image = shared.image.borrow();
@@ -61,7 +75,7 @@ async fn follow(shared: &Shared) -> Result<bool, LinkError> {
             from_revision: image.revision.get(),
         }
     };
-    let mut client = shared.client();
+    let mut client = shared.controllers.client(asked);
     let mut updates = match tokio::time::timeout(OPEN_TIMEOUT, client.watch_metadata(request)).await {
         Ok(Ok(response)) => response.into_inner(),
         Ok(Err(status)) => {
@@ -73,7 +87,14 @@ async fn follow(shared: &Shared) -> Result<bool, LinkError> {
     let mut assembler = UpdateAssembler::default();
     let mut progressed = false;
     loop {
-        let message = match updates.message().await {
+        let message = tokio::select! {
+            message = updates.message() => message,
+            () = stays_behind(shared) => {
+                tracing::warn!("this controller stays behind the active one, asking another one");
+                return Ok(progressed);
+            }
+        };
+        let message = match message {
             Ok(Some(message)) => message,
             Ok(None) => return Ok(progressed),
             Err(status) => {
@@ -94,6 +115,17 @@ async fn follow(shared: &Shared) -> Result<bool, LinkError> {
                 return Ok(progressed);
             }
         }
+    }
+}
+
+/// Completes when the active controller is known to be ahead, and nothing was received for a while.
+async fn stays_behind(shared: &Shared) {
+    let mut states = shared.state.subscribe();
+    let revision = shared.image.borrow().revision;
+    if states.wait_for(|state| state.newest > revision).await.is_ok() {
+        tokio::time::sleep(LONGEST_LAG).await;
+    } else {
+        std::future::pending().await
     }
 }
 

@@ -4,7 +4,9 @@
 //! `HIGHWATER_E2E_PEER=kafka` runs them against Apache Kafka, started by `e2e/bench/kafka-peer`, and
 //! `HIGHWATER_E2E_BOOTSTRAP=HOST:PORT` against any broker that runs already (tests that kill it then fail).
 
+use crate::cluster::Cluster;
 use crate::raw::Raw;
+use crate::routed::Routed;
 use crate::setup;
 use rustix::process::{Pid, Signal, kill_process};
 use std::fs::{File, OpenOptions};
@@ -347,7 +349,11 @@ pub enum Broker {
     Kafka(KafkaPeer),
     /// Whatever listens on `HIGHWATER_E2E_BOOTSTRAP`.
     External(String),
+    /// Several brokers of Highwater: what needs one of them asks the cluster itself.
+    Cluster(Box<Cluster>),
 }
+
+const ONE_OF_MANY: &str = "which of the cluster's brokers?";
 
 impl Broker {
     /// Starts the broker that the environment asks for, with these properties, and waits until it answers.
@@ -378,9 +384,10 @@ impl Broker {
         Self::Highwater(Box::new(highwater))
     }
 
-    /// `HOST:PORT`.
+    /// `HOST:PORT`, of a cluster several of them separated by commas.
     pub fn bootstrap(&self) -> String {
         match self {
+            Self::Cluster(c) => c.bootstrap(),
             Self::Highwater(h) => h.bootstrap(),
             Self::Kafka(k) => format!("127.0.0.1:{}", k.port),
             Self::External(bootstrap) => bootstrap.clone(),
@@ -396,6 +403,7 @@ impl Broker {
             Self::Highwater(h) => h.log_dir(),
             Self::Kafka(k) => k.dir.join("node-1/data"),
             Self::External(_) => panic!("the data folder of an external broker is not known"),
+            Self::Cluster(_) => panic!("{ONE_OF_MANY}"),
         }
     }
 
@@ -409,6 +417,7 @@ impl Broker {
                 command
             }),
             Self::External(_) => panic!("an external broker cannot be killed"),
+            Self::Cluster(_) => panic!("{ONE_OF_MANY}"),
         }
     }
 
@@ -422,6 +431,7 @@ impl Broker {
                 command
             }),
             Self::External(_) => panic!("an external broker cannot be restarted"),
+            Self::Cluster(_) => panic!("{ONE_OF_MANY}"),
         }
     }
 
@@ -434,12 +444,18 @@ impl Broker {
             }
             Self::Kafka(k) => run(k.verb("stop")),
             Self::External(_) => panic!("an external broker cannot be stopped"),
+            Self::Cluster(_) => panic!("{ONE_OF_MANY}"),
         }
     }
 
     /// A connection of the raw client.
     pub fn raw(&self) -> Raw {
         Raw::connect(&self.bootstrap()).expect("the broker accepts connections")
+    }
+
+    /// The raw client, for one broker or several.
+    pub fn routed(&self) -> Routed {
+        Routed::new(&self.bootstrap())
     }
 }
 

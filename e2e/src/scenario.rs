@@ -5,7 +5,8 @@
 
 use crate::broker::Broker;
 use crate::client::{Client, From, Member, Membership, Pair, Seen, Settings, wait_until};
-use crate::raw::{Raw, now_ms};
+use crate::raw::now_ms;
+use crate::routed::Routed;
 use kafka_protocol::records::Compression;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -23,7 +24,7 @@ const SESSION: Duration = Duration::from_secs(6);
 /// One run of a client.
 struct Run<'a> {
     client: &'a mut dyn Client,
-    raw: Raw,
+    raw: Routed,
     /// Makes names of topics and groups unique, also on a broker that lives longer than the run.
     id: String,
 }
@@ -50,7 +51,7 @@ pub fn conformance(client: &mut dyn Client, broker: &Broker) {
     let only = std::env::var("HIGHWATER_E2E_CASE").unwrap_or_default();
     let mut run = Run {
         client,
-        raw: broker.raw(),
+        raw: broker.routed(),
         id: uuid::Uuid::new_v4().simple().to_string()[..8].to_owned(),
     };
     let mut failed = Vec::new();
@@ -61,7 +62,7 @@ pub fn conformance(client: &mut dyn Client, broker: &Broker) {
         eprintln!("case {name}: {verdict} in {:.1} s", began.elapsed().as_secs_f64());
         if result.is_err() {
             failed.push(name);
-            run.raw = broker.raw();
+            run.raw = broker.routed();
         }
     }
     assert!(failed.is_empty(), "failed cases: {failed:?}");
@@ -74,7 +75,7 @@ impl Run<'_> {
         // Usable, not only known: metadata may run ahead of the leader, which then loses what came with acks=0.
         wait_until("all partitions can be read", Duration::from_secs(20), || {
             self.raw.partitions(&topic).is_ok_and(|n| n == PARTITIONS)
-                && (0..PARTITIONS).all(|p| self.raw.fetch(&topic, p, 0).is_ok())
+                && (0..PARTITIONS).all(|p| self.raw.fetch(&topic, p).is_ok())
         });
         topic
     }

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 	"sync"
 	"time"
 
@@ -82,12 +83,12 @@ func serve(bootstrap string, c command) (map[string]any, error) {
 	defer cancel()
 	switch c.Do {
 	case "create":
-		client, err := kgo.NewClient(kgo.SeedBrokers(bootstrap))
+		client, err := kgo.NewClient(kgo.SeedBrokers(strings.Split(bootstrap, ",")...))
 		if err != nil {
 			return nil, err
 		}
 		defer client.Close()
-		_, err = kadm.NewClient(client).CreateTopic(ctx, c.Partitions, 1, nil, c.Topic)
+		_, err = kadm.NewClient(client).CreateTopic(ctx, c.Partitions, -1, nil, c.Topic)
 		return map[string]any{}, err
 	case "produce":
 		return produce(ctx, bootstrap, c, c.Records)
@@ -103,7 +104,7 @@ var codecs = map[string]kgo.CompressionCodec{
 }
 
 func produce(ctx context.Context, bootstrap string, c command, records [][2]*string) (map[string]any, error) {
-	options := []kgo.Opt{kgo.SeedBrokers(bootstrap), kgo.ProducerBatchCompression(codecs[c.Compression])}
+	options := []kgo.Opt{kgo.SeedBrokers(strings.Split(bootstrap, ",")...), kgo.ProducerBatchCompression(codecs[c.Compression])}
 	switch c.Acks {
 	case "0":
 		options = append(options, kgo.RequiredAcks(kgo.NoAck()))
@@ -149,7 +150,7 @@ func text(b []byte) any {
 
 // offsets of every partition for "earliest", "latest" or a time in milliseconds.
 func start(ctx context.Context, bootstrap, topic string, from any) (map[int32]kgo.Offset, error) {
-	client, err := kgo.NewClient(kgo.SeedBrokers(bootstrap))
+	client, err := kgo.NewClient(kgo.SeedBrokers(strings.Split(bootstrap, ",")...))
 	if err != nil {
 		return nil, err
 	}
@@ -186,7 +187,7 @@ func consume(ctx context.Context, bootstrap string, c command) (map[string]any, 
 			return nil, err
 		}
 	}
-	client, err := kgo.NewClient(kgo.SeedBrokers(bootstrap),
+	client, err := kgo.NewClient(kgo.SeedBrokers(strings.Split(bootstrap, ",")...),
 		kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{c.Topic: at}))
 	if err != nil {
 		return nil, err
@@ -221,7 +222,7 @@ func member(bootstrap, settings string) error {
 		}
 	}
 	options := []kgo.Opt{
-		kgo.SeedBrokers(bootstrap), kgo.ConsumerGroup(m.Group), kgo.ConsumeTopics(m.Topic),
+		kgo.SeedBrokers(strings.Split(bootstrap, ",")...), kgo.ConsumerGroup(m.Group), kgo.ConsumeTopics(m.Topic),
 		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),
 		kgo.SessionTimeout(time.Duration(m.SessionTimeoutMs) * time.Millisecond), kgo.HeartbeatInterval(time.Second),
 		kgo.OnPartitionsAssigned(event("assigned")), kgo.OnPartitionsRevoked(event("revoked")),

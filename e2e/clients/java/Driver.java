@@ -11,6 +11,7 @@ import java.util.Collection;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.Optional;
 import java.util.Properties;
 import java.util.concurrent.Future;
 import org.apache.kafka.clients.admin.Admin;
@@ -58,7 +59,8 @@ public final class Driver {
         switch (c.get("do").asText()) {
             case "create":
                 try (Admin admin = Admin.create(Map.of("bootstrap.servers", bootstrap))) {
-                    NewTopic topic = new NewTopic(c.get("topic").asText(), c.get("partitions").asInt(), (short) 1);
+                    NewTopic topic = new NewTopic(c.get("topic").asText(),
+                            Optional.of(c.get("partitions").asInt()), Optional.empty());
                     admin.createTopics(List.of(topic)).all().get();
                 }
                 return JSON.createObjectNode();

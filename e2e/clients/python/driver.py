@@ -27,7 +27,7 @@ def data(string):
 def create(bootstrap, c):
     admin = KafkaAdminClient(bootstrap_servers=bootstrap)
     try:
-        admin.create_topics([NewTopic(c["topic"], c["partitions"], 1)])
+        admin.create_topics([NewTopic(c["topic"], c["partitions"], -1)])
     finally:
         admin.close()
     return {}

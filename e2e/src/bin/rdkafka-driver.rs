@@ -58,7 +58,7 @@ fn create(bootstrap: &str, c: &Value) -> Answer {
     let admin: AdminClient<DefaultClientContext> = ClientConfig::new().set("bootstrap.servers", bootstrap).create()?;
     let topic = text(c, "topic");
     let partitions = c["partitions"].as_i64().ok_or("partitions")? as i32;
-    let wanted = NewTopic::new(&topic, partitions, TopicReplication::Fixed(1));
+    let wanted = NewTopic::new(&topic, partitions, TopicReplication::Fixed(-1));
     let created = block_on(admin.create_topics([&wanted], &AdminOptions::new()))?;
     for result in created {
         result.map_err(|(topic, code)| format!("{topic}: {code}"))?;

@@ -1,0 +1,264 @@
+//! Clients under faults: producers and members of a group over librdkafka that go on until they are stopped, and note
+//! what they are told.
+
+use crate::history::{Delivery, History, Place, Shared, number_of};
+use crate::routed::Routed;
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+use rdkafka::config::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext, Rebalance};
+use rdkafka::message::{DeliveryResult, Message};
+use rdkafka::producer::{BaseRecord, Producer, ProducerContext, ThreadedProducer};
+use rdkafka::{ClientContext, Offset, TopicPartitionList};
+use std::collections::{BTreeSet, HashMap};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+/// Records that may wait for their acknowledgement.
+const IN_FLIGHT: u64 = 500;
+/// How long the last records may take to be acknowledged once nothing goes wrong any more.
+const LAST: Duration = Duration::from_secs(90);
+
+/// What the clients do.
+#[derive(Clone, Debug)]
+pub struct Work {
+    /// The topic they use.
+    pub topic: String,
+    /// How many partitions it has.
+    pub partitions: i32,
+    /// How its producer sends.
+    pub delivery: Delivery,
+    /// The group that reads it.
+    pub group: String,
+    /// How many members that has.
+    pub members: usize,
+    /// `session.timeout.ms` of the members.
+    pub session_timeout: Duration,
+}
+
+/// A producer and the members of a group, that run until they are stopped.
+pub struct Load {
+    stop: Arc<AtomicBool>,
+    producer: JoinHandle<u64>,
+    members: Vec<JoinHandle<()>>,
+    work: Work,
+    /// What they were told.
+    pub history: Shared,
+}
+
+/// Notes every delivery.
+struct Deliveries {
+    history: Shared,
+    waiting: Arc<AtomicU64>,
+}
+
+impl ClientContext for Deliveries {}
+
+impl ProducerContext for Deliveries {
+    type DeliveryOpaque = Box<u64>;
+
+    fn delivery(&self, result: &DeliveryResult<'_>, number: Self::DeliveryOpaque) {
+        self.waiting.fetch_sub(1, Ordering::Relaxed);
+        match result {
+            Ok(m) => self.history.acknowledged((m.partition(), m.offset()), *number),
+            Err((e, _)) => self.history.wrong(format!("record {number} was given up: {e}")),
+        }
+    }
+}
+
+/// Where a member stands in the partitions that it owns. Whoever loses a partition forgets it, so that it does not commit
+/// behind its successor.
+#[derive(Default)]
+struct Positions(Mutex<HashMap<i32, i64>>);
+
+impl ClientContext for Positions {}
+
+impl ConsumerContext for Positions {
+    fn pre_rebalance(&self, _: &BaseConsumer<Self>, _: &Rebalance<'_>) {
+        self.0.lock().expect("no holder panics").clear();
+    }
+}
+
+/// The settings of a client that lives through restarts: it tries again at once.
+pub fn client(bootstrap: &str) -> ClientConfig {
+    let mut config = ClientConfig::new();
+    config
+        .set("bootstrap.servers", bootstrap)
+        .set("reconnect.backoff.ms", "20")
+        .set("reconnect.backoff.max.ms", "200")
+        .set("retry.backoff.ms", "20")
+        .set("log_level", "0");
+    config
+}
+
+impl Load {
+    /// Starts them.
+    pub fn start(bootstrap: &str, work: Work) -> Self {
+        let (stop, history) = (Arc::new(AtomicBool::new(false)), Shared::default());
+        let spawn = |run: fn(&str, &Work, &Shared, &AtomicBool)| {
+            let (bootstrap, work, history, stop) = (bootstrap.to_owned(), work.clone(), history.clone(), stop.clone());
+            std::thread::spawn(move || run(&bootstrap, &work, &history, &stop))
+        };
+        let members = (0..work.members).map(|_| spawn(consume_and_commit)).collect();
+        let producer = {
+            let (bootstrap, work, history, stop) = (bootstrap.to_owned(), work.clone(), history.clone(), stop.clone());
+            std::thread::spawn(move || produce(&bootstrap, &work, &history, &stop))
+        };
+        Self {
+            stop,
+            producer,
+            members,
+            work,
+            history,
+        }
+    }
+
+    /// What they do.
+    pub fn work(&self) -> &Work {
+        &self.work
+    }
+
+    /// Stops all, waits until every record is acknowledged, and returns how many were sent.
+    ///
+    /// # Panics
+    /// When a client has panicked, or the last records are not acknowledged.
+    pub fn finish(self) -> u64 {
+        self.stop.store(true, Ordering::Relaxed);
+        for member in self.members {
+            member.join().expect("a consumer thread");
+        }
+        self.producer.join().expect("the producer thread")
+    }
+}
+
+/// The numbers that went to a partition when so many were sent.
+pub fn sent_to(partition: i32, sent: u64, partitions: i32) -> BTreeSet<u64> {
+    (partition as u64..sent).step_by(partitions as usize).collect()
+}
+
+fn produce(bootstrap: &str, work: &Work, history: &Shared, stop: &AtomicBool) -> u64 {
+    let waiting = Arc::new(AtomicU64::new(0));
+    let context = Deliveries {
+        history: history.clone(),
+        waiting: waiting.clone(),
+    };
+    let mut config = client(bootstrap);
+    match work.delivery {
+        Delivery::Once => config.set("enable.idempotence", "true"),
+        Delivery::AtLeastOnce => config.set("max.in.flight", "1"),
+    };
+    let producer: ThreadedProducer<Deliveries> = config
+        .set("acks", "all")
+        .set("message.timeout.ms", "0")
+        .set("linger.ms", "2")
+        .create_with_context(context)
+        .expect("a producer");
+    let mut rng = StdRng::seed_from_u64(1);
+    let mut number = 0;
+    while !stop.load(Ordering::Relaxed) {
+        if waiting.load(Ordering::Relaxed) >= IN_FLIGHT {
+            std::thread::sleep(Duration::from_millis(1));
+            continue;
+        }
+        let value = format!("{number} {}", "x".repeat(rng.random_range(0..1500)));
+        let record = BaseRecord::<str, str, _>::with_opaque_to(&work.topic, Box::new(number))
+            .partition((number % work.partitions as u64) as i32)
+            .payload(&value);
+        waiting.fetch_add(1, Ordering::Relaxed);
+        producer.send(record).map_err(|(e, _)| e).expect("the queue has room");
+        number += 1;
+        if number % 10 == 0 {
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+    producer.flush(LAST).expect("everything is acknowledged in the end");
+    number
+}
+
+fn consume_and_commit(bootstrap: &str, work: &Work, history: &Shared, stop: &AtomicBool) {
+    let consumer: BaseConsumer<Positions> = client(bootstrap)
+        .set("group.id", &work.group)
+        .set("enable.auto.commit", "false")
+        .set("auto.offset.reset", "earliest")
+        .set("session.timeout.ms", work.session_timeout.as_millis().to_string())
+        // Often enough that one gets through between two kills: a member that is thrown out waits for its own session.
+        .set("heartbeat.interval.ms", "200")
+        .create_with_context(Positions::default())
+        .expect("a consumer");
+    consumer.subscribe(&[&work.topic]).expect("a subscription");
+    let mut since = Instant::now();
+    while !stop.load(Ordering::Relaxed) {
+        let Some(Ok(message)) = consumer.poll(Duration::from_millis(50)) else {
+            continue;
+        };
+        let place = (message.partition(), message.offset());
+        history.read(place, number_of(message.payload()));
+        let positions = &consumer.client().context().0;
+        if let Some(before) = positions.lock().expect("no holder panics").insert(place.0, place.1 + 1)
+            && before != place.1
+        {
+            history.wrong(format!("a consumer was given {place:?} after offset {}", before - 1));
+        }
+        if since.elapsed() > Duration::from_millis(20) {
+            commit(&consumer, &work.topic, history);
+            since = Instant::now();
+        }
+    }
+}
+
+/// Commits positions that moved, and notes them once they are acknowledged.
+fn commit(consumer: &BaseConsumer<Positions>, topic: &str, history: &Shared) {
+    let committed = history.lock().committed.clone();
+    let positions = consumer.client().context().0.lock().expect("no holder panics").clone();
+    let moved: Vec<Place> = positions
+        .into_iter()
+        .filter(|(p, o)| committed.get(p) != Some(o))
+        .collect();
+    if moved.is_empty() {
+        return;
+    }
+    let mut list = TopicPartitionList::new();
+    for (partition, offset) in &moved {
+        list.add_partition_offset(topic, *partition, Offset::Offset(*offset))
+            .expect("an offset");
+    }
+    if consumer.commit(&list, CommitMode::Sync).is_ok() {
+        history.committed(&moved);
+    }
+}
+
+/// Reads the whole topic and checks it against what the clients were told.
+///
+/// # Panics
+/// With all that is wrong.
+pub fn check_log(raw: &mut Routed, work: &Work, history: &History, sent: u64) {
+    history.check("on the way");
+    assert_eq!(
+        history.acknowledged.len() as u64,
+        sent,
+        "every record is acknowledged in the end"
+    );
+    let mut wrong = Vec::new();
+    let mut total = 0;
+    for partition in 0..work.partitions {
+        let records = raw.records(&work.topic, partition).expect("the whole partition");
+        let numbers = sent_to(partition, sent, work.partitions);
+        wrong.extend(history.check_partition(partition, &records, work.delivery, &numbers));
+        let skipped = history.skipped(partition);
+        if !skipped.is_empty() {
+            wrong.push(format!(
+                "partition {partition}: the group has committed past {skipped:?} without reading them"
+            ));
+        }
+        total += records.len();
+    }
+    assert!(wrong.is_empty(), "{}:\n{}", work.topic, wrong.join("\n"));
+    eprintln!(
+        "{}: {sent} records sent, {total} there, {} read on the way, commits at {:?}",
+        work.topic,
+        history.read.len(),
+        history.committed
+    );
+}

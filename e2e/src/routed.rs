@@ -1,0 +1,177 @@
+//! The raw client for several brokers: each request goes to the broker that it is for, over a connection that is kept.
+
+use crate::raw::Raw;
+use anyhow::{Context, ensure};
+use kafka_protocol::messages::MetadataResponse;
+use kafka_protocol::records::{BatchDecodeInfo, Record};
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+/// How long a new topic may take until every partition can be read.
+const USABLE: Duration = Duration::from_secs(30);
+
+/// Requests to whoever they are for.
+pub struct Routed {
+    bootstrap: Vec<String>,
+    connections: HashMap<String, Raw>,
+    patience: Option<Duration>,
+}
+
+impl Routed {
+    /// `HOST:PORT`s, separated by commas. Connects when it has something to ask.
+    pub fn new(bootstrap: &str) -> Self {
+        Self {
+            bootstrap: bootstrap.split(',').map(str::to_owned).collect(),
+            connections: HashMap::new(),
+            patience: None,
+        }
+    }
+
+    /// Limits how long an answer may take.
+    #[must_use]
+    pub fn patience(mut self, limit: Duration) -> Self {
+        self.patience = Some(limit);
+        self
+    }
+
+    /// Asks the broker at this address.
+    ///
+    /// # Errors
+    /// Those of `ask`, and of connecting.
+    pub fn at<T>(&mut self, address: &str, ask: impl FnOnce(&mut Raw) -> anyhow::Result<T>) -> anyhow::Result<T> {
+        let mut raw = match self.connections.remove(address) {
+            Some(raw) => raw,
+            None => {
+                let mut raw = Raw::connect(address)?;
+                if let Some(limit) = self.patience {
+                    raw.set_patience(limit);
+                }
+                raw
+            }
+        };
+        let answer = ask(&mut raw)?;
+        // Only a connection whose request went well is known to be in step.
+        self.connections.insert(address.to_owned(), raw);
+        Ok(answer)
+    }
+
+    /// Asks any broker, one after the other until one answers.
+    ///
+    /// # Errors
+    /// The last broker's.
+    pub fn any<T>(&mut self, mut ask: impl FnMut(&mut Raw) -> anyhow::Result<T>) -> anyhow::Result<T> {
+        let mut last = anyhow::anyhow!("no broker");
+        for address in self.bootstrap.clone() {
+            match self.at(&address, &mut ask) {
+                Ok(answer) => return Ok(answer),
+                Err(error) => last = error,
+            }
+        }
+        Err(last)
+    }
+
+    /// Asks the leader of a partition.
+    ///
+    /// # Errors
+    /// As [`Routed::at`], and when the partition has no leader.
+    pub fn leader<T>(
+        &mut self,
+        topic: &str,
+        partition: i32,
+        ask: impl FnOnce(&mut Raw) -> anyhow::Result<T>,
+    ) -> anyhow::Result<T> {
+        let metadata = self.any(|raw| raw.metadata(topic))?;
+        let address = leader_address(&metadata, partition)
+            .with_context(|| format!("{topic}-{partition} has no leader that can be reached"))?;
+        self.at(&address, ask)
+    }
+
+    /// Creates a topic with the cluster's replication factor and waits until every partition can be read.
+    ///
+    /// # Errors
+    /// What the broker answered instead.
+    pub fn create(&mut self, topic: &str, partitions: i32, configs: &[(&str, &str)]) -> anyhow::Result<()> {
+        let (code, message) = self.any(|raw| raw.create_code(topic, partitions, -1, configs))?;
+        ensure!(code == 0, "creating {topic} is answered by error {code}: {message:?}");
+        let deadline = Instant::now() + USABLE;
+        for partition in 0..partitions {
+            while let Err(error) = self.fetch(topic, partition) {
+                ensure!(
+                    Instant::now() < deadline,
+                    "{topic}-{partition} is not usable: {error:#}"
+                );
+                std::thread::sleep(Duration::from_millis(10));
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a partition can be read: by a fetch from its start.
+    ///
+    /// # Errors
+    /// As [`Raw::fetch`].
+    pub fn fetch(&mut self, topic: &str, partition: i32) -> anyhow::Result<()> {
+        self.leader(topic, partition, |raw| raw.fetch(topic, partition, 0).map(drop))
+    }
+
+    /// As [`Raw::partitions`].
+    ///
+    /// # Errors
+    /// As [`Raw::call`].
+    pub fn partitions(&mut self, topic: &str) -> anyhow::Result<i32> {
+        self.any(|raw| raw.partitions(topic))
+    }
+
+    /// As [`Raw::offset`].
+    ///
+    /// # Errors
+    /// As [`Raw::offset`].
+    pub fn offset(&mut self, topic: &str, partition: i32, time: i64) -> anyhow::Result<i64> {
+        self.leader(topic, partition, |raw| raw.offset(topic, partition, time))
+    }
+
+    /// As [`Raw::batches`].
+    ///
+    /// # Errors
+    /// As [`Raw::fetch`].
+    pub fn batches(&mut self, topic: &str, partition: i32) -> anyhow::Result<Vec<BatchDecodeInfo>> {
+        self.leader(topic, partition, |raw| raw.batches(topic, partition))
+    }
+
+    /// As [`Raw::records`].
+    ///
+    /// # Errors
+    /// As [`Raw::fetch`].
+    pub fn records(&mut self, topic: &str, partition: i32) -> anyhow::Result<Vec<Record>> {
+        self.leader(topic, partition, |raw| raw.records(topic, partition))
+    }
+
+    /// As [`Raw::committed`]: any broker knows.
+    ///
+    /// # Errors
+    /// As [`Raw::committed`].
+    pub fn committed(&mut self, group: &str, topic: &str, partitions: i32) -> anyhow::Result<Vec<i64>> {
+        self.any(|raw| raw.committed(group, topic, partitions))
+    }
+
+    /// The smallest number of in-sync replicas that a partition of the topic has.
+    ///
+    /// # Errors
+    /// As [`Raw::call`], and when the topic has no partition.
+    pub fn smallest_isr(&mut self, topic: &str) -> anyhow::Result<usize> {
+        let metadata = self.any(|raw| raw.metadata(topic))?;
+        let partitions = metadata.topics.iter().flat_map(|t| &t.partitions);
+        let smallest = partitions
+            .map(|p| if p.leader_id.0 < 0 { 0 } else { p.isr_nodes.len() })
+            .min();
+        smallest.with_context(|| format!("{topic} has no partition"))
+    }
+}
+
+/// `HOST:PORT` of a partition's leader, if it has one.
+pub fn leader_address(metadata: &MetadataResponse, partition: i32) -> Option<String> {
+    let topic = metadata.topics.first()?;
+    let found = topic.partitions.iter().find(|p| p.partition_index == partition)?;
+    let broker = metadata.brokers.iter().find(|b| b.node_id == found.leader_id)?;
+    Some(format!("{}:{}", broker.host, broker.port))
+}

@@ -29,11 +29,13 @@ enum Key {
     Registration(NodeId),
     State(NodeId),
     Duty(NodeId),
+    Disk(NodeId),
     Topic(String),
     Partition(TopicId, PartitionIndex),
     Shard(ShardId),
     Config(ConfigResource),
     ProducerIds,
+    Rebalance,
 }
 
 fn keys(change: &Change) -> Vec<Key> {
@@ -42,13 +44,20 @@ fn keys(change: &Change) -> Vec<Key> {
         Change::PutNodeRegistration(id, _) => vec![Key::Registration(*id)],
         Change::PutNodeState(id, _) => vec![Key::State(*id)],
         Change::PutNodeDuty(id, _) => vec![Key::Duty(*id)],
-        Change::DeleteNode(id) => vec![Key::Registration(*id), Key::State(*id), Key::Duty(*id)],
+        Change::PutNodeDisk(id, _) => vec![Key::Disk(*id)],
+        Change::DeleteNode(id) => vec![
+            Key::Registration(*id),
+            Key::State(*id),
+            Key::Duty(*id),
+            Key::Disk(*id),
+        ],
         Change::PutTopic { name, .. } | Change::DeleteTopic { name, .. } => vec![Key::Topic(name.clone())],
         Change::PutPartition(topic, index, _) | Change::DeletePartition(topic, index) => {
             vec![Key::Partition(*topic, *index)]
         }
         Change::PutShard(id, _) | Change::DeleteShard(id) => vec![Key::Shard(*id)],
         Change::PutConfig(resource, _) | Change::DeleteConfig(resource) => vec![Key::Config(resource.clone())],
+        Change::PutRebalance(_) => vec![Key::Rebalance],
         Change::PutProducerIds(_) => vec![Key::ProducerIds],
     }
 }

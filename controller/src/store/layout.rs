@@ -16,6 +16,7 @@ use crate::store::{Entry, Key, Loaded, Operation, WatchEvent};
 
 const CLUSTER: &str = "cluster";
 const PRODUCER_IDS: &str = "producer-ids";
+const REBALANCE: &str = "rebalance";
 const ALL_BROKERS: &str = "<default>";
 /// Partitions' keys begin so.
 pub const PARTITION_PREFIX: &str = "partitions/";
@@ -151,6 +152,10 @@ pub fn operations(change: &Change) -> Vec<Operation> {
             put(config_key(resource), grpc::ConfigValues { values }.encode_to_vec())
         }
         Change::DeleteConfig(resource) => vec![Operation::Delete(config_key(resource))],
+        Change::PutRebalance(wanted) => put(
+            REBALANCE.to_owned(),
+            grpc::Rebalance { wanted: *wanted }.encode_to_vec(),
+        ),
         Change::PutProducerIds(next) => put(
             PRODUCER_IDS.to_owned(),
             grpc::ProducerIds { next: next.get() }.encode_to_vec(),
@@ -177,6 +182,7 @@ enum Name {
     Shard(ShardId),
     Config(ConfigResource),
     ProducerIds,
+    Rebalance,
 }
 
 fn number<T: FromStr>(text: &str) -> Option<T> {
@@ -187,6 +193,7 @@ fn name(key: &str) -> Option<Name> {
     match key {
         CLUSTER => return Some(Name::Cluster),
         PRODUCER_IDS => return Some(Name::ProducerIds),
+        REBALANCE => return Some(Name::Rebalance),
         _ => {}
     }
     let (kind, rest) = key.split_once('/')?;
@@ -254,6 +261,7 @@ fn put(key: &str, value: &Bytes) -> Result<Change, LayoutError> {
             let values = decode::<grpc::ConfigValues>(key, value)?.values;
             Change::PutConfig(resource, values.into_iter().collect())
         }
+        Name::Rebalance => Change::PutRebalance(decode::<grpc::Rebalance>(key, value)?.wanted),
         Name::ProducerIds => Change::PutProducerIds(ProducerId(decode::<grpc::ProducerIds>(key, value)?.next)),
     })
 }
@@ -311,8 +319,8 @@ fn deletion(image: &MetadataImage, name: Name) -> Option<Change> {
         Name::Partition(topic, index) => Some(Change::DeletePartition(topic, index)),
         Name::Shard(id) => Some(Change::DeleteShard(id)),
         Name::Config(resource) => Some(Change::DeleteConfig(resource)),
-        // A node's state, duty and disk go with its registration; the other two are never deleted.
-        Name::State(_) | Name::Duty(_) | Name::Disk(_) | Name::Cluster | Name::ProducerIds => None,
+        // A node's state, duty and disk go with its registration; the others are never deleted.
+        Name::State(_) | Name::Duty(_) | Name::Disk(_) | Name::Cluster | Name::ProducerIds | Name::Rebalance => None,
     }
 }
 

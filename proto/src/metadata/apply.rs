@@ -91,6 +91,7 @@ impl MetadataImage {
             Change::DeleteConfig(resource) => {
                 self.configs.remove(resource);
             }
+            Change::PutRebalance(wanted) => self.rebalance = *wanted,
             Change::PutProducerIds(next) => self.next_producer_id = *next,
         }
     }

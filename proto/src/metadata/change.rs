@@ -54,6 +54,8 @@ pub enum Change {
     PutConfig(ConfigResource, BTreeMap<String, String>),
     /// `configs/<type>/<name>`
     DeleteConfig(ConfigResource),
+    /// `rebalance`: whether replicas and leaders are to be evened out over the brokers.
+    PutRebalance(bool),
     /// `producer-ids`: first id that was not handed out yet.
     PutProducerIds(ProducerId),
 }

@@ -195,6 +195,8 @@ pub struct MetadataImage {
     pub shards: OrdMap<ShardId, ShardAssignment>,
     /// Dynamic configs.
     pub configs: OrdMap<ConfigResource, Arc<BTreeMap<String, String>>>,
+    /// Replicas and leaders are to be evened out over the brokers: asked for, or a broker joined.
+    pub rebalance: bool,
     /// First producer id that was not handed out.
     pub next_producer_id: ProducerId,
 }

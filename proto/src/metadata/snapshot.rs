@@ -140,6 +140,9 @@ impl MetadataImage {
         for (resource, values) in &self.configs {
             put(now, Change::PutConfig(resource.clone(), (**values).clone()));
         }
+        if self.rebalance {
+            put(now, Change::PutRebalance(true));
+        }
         put(now, Change::PutProducerIds(self.next_producer_id));
         MetadataSnapshot {
             revision: self.revision,

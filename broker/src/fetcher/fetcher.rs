@@ -70,6 +70,10 @@ pub(super) struct Fetcher {
     followed: HashMap<TopicPartition, Followed, foldhash::fast::RandomState>,
     resting: BTreeSet<(Instant, TopicPartition)>,
     connection: Option<Connection>,
+    /// Requests on it that are not answered yet.
+    in_flight: u32,
+    /// The leader had no room for a session.
+    sessionless: bool,
     backoff: Backoff,
     /// Failed rounds in a row: the first is worth a line in the log.
     failures: u32,
@@ -86,6 +90,8 @@ impl Fetcher {
             followed: HashMap::default(),
             resting: BTreeSet::new(),
             connection: None,
+            in_flight: 0,
+            sessionless: false,
             backoff,
             failures: 0,
         }
@@ -261,16 +267,31 @@ impl Fetcher {
         let endpoint = endpoint.ok_or_else(|| RoundError::NoEndpoint(Arc::clone(listener)))?;
         let max_answer = self.broker.limits().max_request_bytes + ANSWER_OVERHEAD;
         self.session.restart();
+        self.in_flight = 0;
         Ok(Connection::open(&endpoint.host, endpoint.port, &self.client_id, max_answer).await?)
     }
 
-    /// One fetch, its answer, and what follows from it.
+    /// One answer, and what follows from it. While the leader waits for data on our behalf, a change of what is fetched is
+    /// sent behind, which ends that wait.
     async fn round(&mut self) -> Result<(), RoundError> {
         let mut connection = self.connect().await?;
-        let request = self.request();
-        connection.send(FETCH_VERSION, &request).await?;
-        let limit = config(&self.broker).socket_timeout;
-        let response = connection.receive_within::<FetchRequest>(FETCH_VERSION, limit).await?;
+        let deadline = Instant::now() + config(&self.broker).socket_timeout;
+        let inbox = Arc::clone(&self.inbox);
+        let response = loop {
+            if self.in_flight == 0 || self.in_flight == 1 && self.session.has_news() {
+                let request = self.request();
+                connection.send(FETCH_VERSION, &request).await?;
+                self.in_flight += 1;
+            }
+            tokio::select! {
+                response = connection.receive::<FetchRequest>(FETCH_VERSION) => break response?,
+                () = tokio::time::sleep_until(deadline) => {
+                    return Err(ConnectionError::Timeout(config(&self.broker).socket_timeout).into());
+                }
+                () = inbox.some.notified(), if self.in_flight == 1 => self.look_at_inbox(),
+            }
+        };
+        self.in_flight -= 1;
         self.connection = Some(connection);
         self.take_answer(response).await
     }
@@ -283,7 +304,12 @@ impl Fetcher {
             .resting
             .first()
             .map(|(until, _)| until.saturating_duration_since(Instant::now()));
-        let wait = rest.map_or(config.fetch_max_wait, |rest| rest.min(config.fetch_max_wait));
+        let wait = match rest {
+            // So that there soon is a session that changes can be told to.
+            _ if self.session.is_new() && !self.sessionless => Duration::ZERO,
+            Some(rest) => rest.min(config.fetch_max_wait),
+            None => config.fetch_max_wait,
+        };
         FetchRequest {
             replica_state: ReplicaState {
                 replica_id: self.broker.node_id().get(),
@@ -317,13 +343,18 @@ impl Fetcher {
                 Err(RoundError::Refused(error))
             };
         }
+        self.sessionless = self.session.is_new();
         let (mut steps, mut out_of_range) = (Vec::new(), Vec::new());
         for topic in response.responses {
             for data in topic.partitions {
                 let key = session::key(topic.topic_id, data.partition_index);
-                let (Some(followed), Some(asked)) = (self.followed.get(&key), self.session.point(key)) else {
+                let (Some(followed), Some((asked, is_current))) = (self.followed.get(&key), self.session.point(key)) else {
                     continue;
                 };
+                if !is_current {
+                    // It is asked for from elsewhere by now.
+                    continue;
+                }
                 match ErrorCode::from_code(data.error_code) {
                     ErrorCode::None => match Step::new(key, Arc::clone(&followed.partition), asked, data) {
                         Ok(step) => steps.push(step),
@@ -444,6 +475,18 @@ impl Fetcher {
         Ok(touched)
     }
 
+    async fn skip_answer(&mut self) -> Result<(), RoundError> {
+        let mut connection = self.connect().await?;
+        let limit = config(&self.broker).socket_timeout;
+        let skipped = connection.receive_within::<FetchRequest>(FETCH_VERSION, limit).await?;
+        self.in_flight = self.in_flight.saturating_sub(1);
+        self.connection = Some(connection);
+        self.session.answered(ErrorCode::from_code(skipped.error_code), skipped.session_id);
+        // What was said only there has to be said again.
+        self.session.restart();
+        Ok(())
+    }
+
     async fn leader_offsets(
         &mut self,
         asked: &[(TopicPartition, FetchPoint)],
@@ -463,6 +506,10 @@ impl Fetcher {
                 ..Default::default()
             })
         });
+        while self.in_flight > 0 {
+            // Answers come in order; what these fetches bring will be asked for again.
+            self.skip_answer().await?;
+        }
         let request = ListOffsetsRequest {
             replica_id: self.broker.node_id().get(),
             topics: topics.collect(),

@@ -17,6 +17,7 @@ const FULL: i32 = 0;
 pub(super) struct FetchSession {
     /// 0 while there is none.
     id: i32,
+    /// Of the next request.
     epoch: i32,
     wanted: HashMap<TopicPartition, Wanted, foldhash::fast::RandomState>,
     /// Wanted partitions that the next request has to name. A partition may be in here that is not wanted any more.
@@ -67,9 +68,19 @@ impl FetchSession {
         }
     }
 
-    /// What was asked for a partition last.
-    pub(super) fn point(&self, key: TopicPartition) -> Option<FetchPoint> {
-        self.wanted.get(&key).map(|wanted| wanted.point)
+    /// Where a partition is fetched from, and whether the leader knows that already.
+    pub(super) fn point(&self, key: TopicPartition) -> Option<(FetchPoint, bool)> {
+        self.wanted.get(&key).map(|wanted| (wanted.point, !wanted.changed))
+    }
+
+    /// True if there is something that the leader does not know yet, in a session that it knows.
+    pub(super) fn has_news(&self) -> bool {
+        self.epoch != FULL && !(self.changed.is_empty() && self.forgotten.is_empty())
+    }
+
+    /// True if the next request begins a session.
+    pub(super) fn is_new(&self) -> bool {
+        self.epoch == FULL
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -110,9 +121,15 @@ impl FetchSession {
         }
         named.clear();
         self.changed = named;
+        let epoch = self.epoch;
+        self.epoch = match epoch {
+            FULL => FULL,
+            i32::MAX => 1,
+            epoch => epoch + 1,
+        };
         SessionRequest {
             id: self.id,
-            epoch: self.epoch,
+            epoch,
             topics,
             forgotten: if full { Vec::new() } else { self.to_forget(forgotten) },
         }
@@ -139,13 +156,13 @@ impl FetchSession {
             self.restart();
             return false;
         }
-        // Without room for a session each request names everything.
-        self.epoch = match (id, self.epoch) {
-            (0, _) => FULL,
-            (_, i32::MAX) => 1,
-            (_, epoch) => epoch + 1,
-        };
-        self.id = id;
+        match (id, self.epoch) {
+            // Without room for a session each request names everything.
+            (0, FULL) => {}
+            (0, _) => self.restart(),
+            (_, FULL) => (self.id, self.epoch) = (id, 1),
+            _ => {}
+        }
         true
     }
 
@@ -273,7 +290,26 @@ mod tests {
             epoch: i32::MAX,
             ..FetchSession::default()
         };
-        assert!(session.answered(ErrorCode::None, 5));
-        assert_eq!(session.epoch, 1);
+        assert_eq!(session.request(1).epoch, i32::MAX);
+        assert_eq!(session.request(1).epoch, 1);
+    }
+
+    #[test]
+    fn a_request_may_follow_before_the_answer_to_the_one_before() {
+        let mut session = FetchSession::default();
+        session.put(at(0), from(1));
+        session.request(100);
+        assert!(!session.has_news(), "there is no session to tell");
+        assert!(session.answered(ErrorCode::None, 55));
+        assert_eq!(session.request(100).epoch, 1);
+        assert!(!session.has_news());
+        session.put(at(1), from(1));
+        assert!(session.has_news());
+        assert_eq!(session.point(at(1)), Some((from(1), false)), "what comes now is about something else");
+        let request = session.request(100);
+        assert_eq!((request.epoch, named(&request)), (2, vec![(1, 1)]));
+        assert!(session.answered(ErrorCode::None, 55));
+        assert!(session.answered(ErrorCode::None, 55));
+        assert_eq!(session.request(100).epoch, 3);
     }
 }

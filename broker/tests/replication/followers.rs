@@ -152,3 +152,20 @@ async fn a_fenced_follower_does_not_join() {
     cluster.set_state(NodeId(2), NodeState::Active).await;
     until("it joins", || cluster.decided("t").isr.len() == 3).await;
 }
+
+#[tokio::test]
+async fn a_partition_is_fetched_at_once_although_the_leader_makes_others_wait() {
+    let cluster = Cluster::start(&[("replica.fetch.wait.max.ms", "8000")]).await;
+    cluster.create("idle", 1, &[]).await;
+    until("broker 1 fetches from broker 0", || {
+        let figures = cluster.brokers[1].broker.fetchers().figures();
+        figures.iter().any(|it| it.leader == NodeId(0) && it.answers > 0)
+    })
+    .await;
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    let start = Instant::now();
+    cluster.create("t", 1, &[("min.insync.replicas", "3")]).await;
+    let mut client = cluster.client(0).await;
+    assert_eq!(produce(&mut client, "t", 0, -1, batch(&["a"])).await.error_code, 0);
+    assert!(start.elapsed() < Duration::from_secs(4), "{:?}", start.elapsed());
+}

@@ -74,6 +74,7 @@ struct Call {
 }
 
 /// What was read for all partitions, in order.
+#[derive(Default)]
 struct Pass {
     reads: Vec<Result<ReadOutcome, ErrorCode>>,
     bytes: u64,
@@ -219,6 +220,7 @@ impl Call {
         let (mut guard, mut missing) = (first, missing);
         loop {
             let waiter = guard.waiter();
+            self.session.park(waiter);
             let waits = waiter.wait_for(i64::try_from(missing).unwrap_or(i64::MAX));
             let shutdown = self.context.broker.shutdown().triggered();
             let over = waits
@@ -230,6 +232,9 @@ impl Call {
             if over {
                 drop(guard);
                 return self.answer(self.read(None));
+            }
+            if self.session.is_superseded() {
+                return self.answer(Pass::default());
             }
             let next = LazyWaiter::default();
             let pass = self.read(Some(&next));

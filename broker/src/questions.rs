@@ -42,6 +42,8 @@ async fn reply(partitions: &Partitions, question: Question) -> Reply {
             id,
             ready: hand_over(partitions, moves).await,
         },
+        // A broker owns no shards: nothing of them is in flight here.
+        Question::Release { id, shards } => Reply::Released { id, shards },
     }
 }
 

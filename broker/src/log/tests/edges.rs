@@ -266,7 +266,7 @@ fn the_flush_point_tells_a_torn_tail_from_lost_data() {
     }
     std::fs::remove_dir_all(disk.path("")).unwrap();
     let log_dir = disk.start();
-    assert_eq!(log_dir.inventory().unwrap().missing, ["topic-0"]);
+    assert_eq!(log_dir.inventory().unwrap().missing, [("topic-0".to_owned(), TOPIC_ID)]);
     assert!(try_open(&log_dir, &config()).unwrap().1.short.is_some());
 }
 

@@ -126,12 +126,14 @@ fn that_a_log_is_short_survives_the_flush_that_hides_it() {
     let disk = Disk::new();
     let (mut log, _) = disk.open(&config());
     append(&mut log, &batch(0, 2));
+    let size = log.size();
+    append(&mut log, &batch(1, 2));
     flush(&mut log);
     close(log);
     let segment = std::fs::File::options()
         .write(true)
         .open(disk.path("00000000000000000000.log"));
-    segment.unwrap().set_len(0).unwrap();
+    segment.unwrap().set_len(size).unwrap();
     let (mut log, recovery) = disk.open(&config());
     assert!(recovery.short.is_some());
     log.log_dir.note_short([("topic-0".to_owned(), TOPIC_ID)]).unwrap();

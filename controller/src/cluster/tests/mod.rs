@@ -30,6 +30,8 @@ struct Cluster {
     growing: BTreeSet<TopicPartition>,
     /// Every election: before and after.
     elections: Vec<(TopicPartition, Partition, Partition)>,
+    /// What brokers say when they are asked where their logs end; nothing: the log is empty.
+    log_ends: BTreeMap<(NodeId, TopicPartition), (LeaderEpoch, Offset)>,
 }
 
 impl Cluster {
@@ -43,6 +45,7 @@ impl Cluster {
             leaders: BTreeMap::new(),
             growing: BTreeSet::new(),
             elections: Vec::new(),
+            log_ends: BTreeMap::new(),
         };
         cluster.run(&Bootstrap {
             cluster_id: "cluster".into(),
@@ -80,6 +83,9 @@ impl Cluster {
         for _ in 0..100 {
             let steps = reconcile(&self.settled, &self.image, &self.settings);
             if steps.is_empty() {
+                if self.elect_unclean() {
+                    continue;
+                }
                 self.settled = self.image.clone();
                 self.check_settled();
                 return;
@@ -87,6 +93,40 @@ impl Cluster {
             steps.into_iter().for_each(|step| self.commit(step));
         }
         panic!("reconcile finds no end");
+    }
+
+    /// What all live brokers say of all their logs.
+    fn all_log_ends(&self) -> BTreeMap<TopicPartition, election::LogEnds> {
+        let mut ends: BTreeMap<TopicPartition, election::LogEnds> = BTreeMap::new();
+        for topic in self.image.topics() {
+            for (partition, state) in topic.indexed_partitions() {
+                let key = TopicPartition {
+                    topic_id: topic.id,
+                    partition,
+                };
+                let live = state
+                    .replicas
+                    .iter()
+                    .filter(|node| self.image.live_broker(**node).is_some());
+                for node in live {
+                    let end = self.log_ends.get(&(*node, key)).copied();
+                    let end = end.unwrap_or((LeaderEpoch(-1), Offset(0)));
+                    ends.entry(key).or_default().insert(*node, end);
+                }
+            }
+        }
+        ends
+    }
+
+    /// As the process does it: asks whoever has to be asked, and has the longest log elected.
+    fn elect_unclean(&mut self) -> bool {
+        let wanted = elect_unclean::wanted(&self.settled, &self.image, &self.settings);
+        let mut ends = self.all_log_ends();
+        ends.retain(|key, _| wanted.contains(key));
+        let decision = decide(&self.image, &ElectUnclean { ends }, &self.settings);
+        let elected = !decision.steps.is_empty();
+        decision.steps.into_iter().for_each(|step| self.commit(step));
+        elected
     }
 
     fn commit(&mut self, step: Step) {

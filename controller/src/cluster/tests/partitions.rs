@@ -138,3 +138,141 @@ fn an_unclean_leader_is_the_one_with_the_longest_log() {
     assert_eq!(partition.leader, Some(replicas[1]), "highest last epoch, then end");
     assert!(election::is_unclean(&before, &partition));
 }
+
+/// All three replicas distrusted, as after a power loss with write caching.
+fn all_unclean(allow: bool) -> (Cluster, TopicPartition, Vec<NodeId>) {
+    let (mut cluster, key, replicas) = triple();
+    cluster.settings.unclean_leader_election = allow;
+    for node in &replicas {
+        cluster.fence(node.get());
+    }
+    assert_eq!(cluster.partition("a", 0).leader, None);
+    (cluster, key, replicas)
+}
+
+fn come_back_unclean(cluster: &mut Cluster, key: TopicPartition, node: NodeId) {
+    cluster.register(node.get());
+    let replicas = DistrustedReplicas {
+        untrusted: BTreeSet::from([key]),
+        ..DistrustedReplicas::default()
+    };
+    cluster.unfence(node.get(), replicas);
+}
+
+#[test]
+fn where_all_are_merely_unclean_only_the_last_known_leader_returns() {
+    let (mut cluster, key, replicas) = all_unclean(false);
+    let last = cluster.partition("a", 0).last_known_leader.unwrap();
+    for node in replicas.iter().filter(|node| **node != last) {
+        come_back_unclean(&mut cluster, key, *node);
+        assert_eq!(cluster.partition("a", 0).leader, None);
+    }
+    cluster.elections.clear();
+    come_back_unclean(&mut cluster, key, last);
+    let after = cluster.partition("a", 0);
+    assert_eq!((after.leader, after.isr.clone()), (Some(last), vec![last]));
+    let (_, before, after) = cluster.elections.last().unwrap();
+    assert!(election::is_unclean(before, after), "with a metric");
+}
+
+#[test]
+fn where_unclean_leaders_are_allowed_the_longest_of_those_asked_leads() {
+    let (mut cluster, key, replicas) = all_unclean(true);
+    let voters_for = |cluster: &Cluster| elect_unclean::candidates(&cluster.image, &cluster.settings, &key);
+    assert_eq!(voters_for(&cluster), [], "nobody is live");
+    // Before anybody is asked nobody is elected, not even the last known leader.
+    for node in &replicas {
+        cluster.register(node.get());
+    }
+    cluster.log_ends.insert((replicas[0], key), (LeaderEpoch(3), Offset(9)));
+    cluster.log_ends.insert((replicas[1], key), (LeaderEpoch(4), Offset(2)));
+    cluster.log_ends.insert((replicas[2], key), (LeaderEpoch(4), Offset(5)));
+    let epoch = |cluster: &Cluster, node: NodeId| cluster.epoch(node.get());
+    let mut image = cluster.image.clone();
+    for node in &replicas {
+        let unfence = UnfenceNode {
+            node: *node,
+            epoch: epoch(&cluster, *node),
+            replicas: DistrustedReplicas {
+                untrusted: BTreeSet::from([key]),
+                ..DistrustedReplicas::default()
+            },
+        };
+        for step in decide(&image, &unfence, &cluster.settings).steps {
+            let revision = Revision(image.revision.get() + 1);
+            image = image.apply(&MetadataUpdate {
+                revision,
+                changes: step,
+            });
+        }
+    }
+    assert_eq!(image.partition(key.topic_id, key.partition).unwrap().leader, None);
+    cluster.image = image;
+    cluster.settle();
+    assert_eq!(cluster.partition("a", 0).leader, Some(replicas[2]));
+    assert_eq!(cluster.partition("a", 0).isr, replicas[2..]);
+}
+
+#[test]
+fn an_unclean_election_waits_for_an_answer_and_leaves_clean_leaders_alone() {
+    let (mut cluster, key, replicas) = triple();
+    cluster.settings.unclean_leader_election = true;
+    let ends = |node: NodeId| BTreeMap::from([(key, BTreeMap::from([(node, (LeaderEpoch(9), Offset(99)))]))]);
+    let revision = cluster.image.revision;
+    assert_eq!(
+        cluster.run(&ElectUnclean {
+            ends: ends(replicas[1])
+        }),
+        [],
+        "it has a leader"
+    );
+    assert_eq!(cluster.image.revision, revision);
+    for node in &replicas {
+        cluster.fence(node.get());
+    }
+    cluster.register(replicas[2].get());
+    assert_eq!(
+        cluster.run(&ElectUnclean {
+            ends: ends(replicas[2])
+        }),
+        [],
+        "it is not live, whatever it answered"
+    );
+}
+
+#[test]
+fn planned_moves_go_to_members_of_the_isr_only_and_end_the_epoch_that_was_meant() {
+    let (mut cluster, key, replicas) = triple();
+    let [first, second, third] = replicas[..] else { panic!() };
+    let proposal = cluster.proposal(key, &[first, second]);
+    cluster.alter(&proposal).unwrap();
+    let moved = |cluster: &mut Cluster, leader_epoch, target| {
+        let wanted = LeaderMove {
+            key,
+            leader_epoch,
+            target,
+        };
+        cluster.run(&MoveLeaders { moves: vec![wanted] }).remove(0)
+    };
+    let epoch = cluster.partition("a", 0).leader_epoch;
+    refused(
+        moved(&mut cluster, epoch, third),
+        ErrorCode::EligibleLeadersNotAvailable,
+        "not in sync",
+    );
+    let successors = move_leaders::successors(&cluster.image, &cluster.settings, first);
+    assert_eq!(successors.iter().map(|it| it.target).collect::<Vec<_>>(), [second]);
+    moved(&mut cluster, epoch, second).unwrap();
+    let partition = cluster.partition("a", 0).clone();
+    assert_eq!((partition.leader, partition.isr), (Some(second), vec![first, second]));
+    assert_eq!(partition.leader_epoch.get(), epoch.get() + 1);
+    refused(
+        moved(&mut cluster, epoch, first),
+        ErrorCode::FencedLeaderEpoch,
+        "by now",
+    );
+    let epoch = cluster.partition("a", 0).leader_epoch;
+    let revision = cluster.image.revision;
+    moved(&mut cluster, epoch, second).unwrap();
+    assert_eq!(cluster.image.revision, revision, "it leads already");
+}

@@ -28,7 +28,7 @@ impl Cluster {
         let command = ElectLeaders {
             election,
             partitions: partitions.map(|partitions| partitions.iter().map(named).collect()),
-            ends: BTreeMap::new(),
+            ends: self.all_log_ends(),
         };
         let code = |result: Result<(), Refusal>| result.map_or_else(|refusal| refusal.code, |()| ErrorCode::None);
         let results = self.run(&command).into_iter();

@@ -14,7 +14,8 @@ use crate::clock::Clock;
 use crate::config::{ListenerConfig, LoadError, NodeConfig, Sources, parse_set};
 use crate::http::{Health, serve_http};
 use crate::shutdown::Shutdown;
-use crate::telemetry::{Metrics, init_logging};
+use crate::telemetry::trace::{finish_tracing, start_tracing};
+use crate::telemetry::{Metrics, init_logging, push_metrics};
 use crate::transport::{CallCounts, Listener};
 
 /// Tasks that a worker runs before it looks for news on sockets (tokio's default is 61). A turn of a connection with
@@ -105,6 +106,7 @@ where
         .build()
         .context("cannot start the runtime")?;
     let outcome = runtime.block_on(run(config));
+    finish_tracing();
     // What still runs is a blocking thread that nobody waits for: a recovery that was interrupted, a disk that hangs.
     runtime.shutdown_timeout(LAST_WAIT);
     outcome
@@ -185,6 +187,9 @@ impl Surroundings {
         let address = format!("{}:{}", http.host(), http.port());
         tracing::info!(address, "health and metrics are served");
         tokio::spawn(serve_http(http, health.clone(), metrics.clone(), shutdown.token()));
+        let service = service_name();
+        start_tracing(&config.otel, &service).context("otel.exporter.otlp.endpoint")?;
+        push_metrics(&config.otel, &service, &metrics, &clock, shutdown).context("otel.exporter.otlp.endpoint")?;
         let calls = CallCounts::new(&metrics);
         Ok(Self {
             clock,
@@ -213,6 +218,13 @@ impl Surroundings {
         );
         Ok(listener.advertised_as(&host, port).counted(&self.calls))
     }
+}
+
+/// The binary's name, by which traces and metrics are told apart.
+fn service_name() -> String {
+    let name = std::env::current_exe().ok();
+    let name = name.as_deref().and_then(|path| path.file_stem()?.to_str());
+    name.unwrap_or("highwater").to_owned()
 }
 
 /// Listens for Kafka clients, on all of `listeners`.

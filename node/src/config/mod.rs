@@ -4,6 +4,7 @@ mod cluster;
 mod documentation;
 mod etcd;
 mod listeners;
+mod otel;
 mod properties;
 mod sources;
 
@@ -21,6 +22,7 @@ pub use cluster::{ClusterConfig, GrpcConfig};
 pub use documentation::render_documentation;
 pub use etcd::{EtcdConfig, EtcdIdentity, EtcdTls, EtcdUser};
 pub use listeners::{ListenerConfig, Listeners};
+pub use otel::OtelConfig;
 pub use properties::{PropertiesError, Property, parse_properties};
 pub use sources::{ENVIRONMENT_PREFIX, LoadError, Origin, Sources, environment_variable, parse_set};
 
@@ -49,6 +51,8 @@ pub struct NodeConfig {
     pub http_listener: String,
     /// `logging.filter` and `logging.format`
     pub logging: LoggingConfig,
+    /// Where traces and metrics are sent.
+    pub otel: OtelConfig,
     /// Timing of sessions with the controller.
     pub session: SessionConfig,
     /// `shutdown.grace.ms`
@@ -119,6 +123,7 @@ impl NodeConfig {
                 filter: read.text("logging.filter")?.unwrap_or_default(),
                 json: read.text("logging.format")?.as_deref() == Some("json"),
             },
+            otel: OtelConfig::read(&read)?,
             session: SessionConfig {
                 reconnect_grace: read.millis("node.reconnect.grace.ms")?,
                 timeout: read.millis("node.session.timeout.ms")?,

@@ -35,7 +35,7 @@ pub fn init_logging(config: &LoggingConfig) -> Result<(), LoggingError> {
         lines
             .json()
             .flatten_event(true)
-            .with_current_span(false)
+            .with_span_list(false)
             .finish()
             .try_init()?;
     } else {

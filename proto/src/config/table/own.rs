@@ -41,6 +41,12 @@ pub(super) const DEFINITIONS: &[Definition] = definitions! {
         "How long a node whose session broke may take to come back before it is fenced.";
     "node.session.timeout.ms": Int = Some("5000"), Between(500, 300_000), Medium, ReadOnly, IMPLEMENTED,
         "Silence after which a node is fenced.";
+    "otel.exporter.otlp.endpoint": String = None, NonEmpty, Medium, ReadOnly, IMPLEMENTED,
+        "Where traces and metrics are sent by OTLP over gRPC: an address like http://127.0.0.1:4317. Unset, nothing is sent and traces cost nothing.";
+    "otel.metric.export.interval.ms": Long = Some("60000"), Between(100, 3_600_000), Low, ReadOnly, IMPLEMENTED,
+        "How often metrics are sent by OTLP.";
+    "otel.traces.sampler.ratio": Double = Some("0.01"), Between(0, 1), Low, ReadOnly, IMPLEMENTED,
+        "Which part of the clients' requests is traced: 0 to 1.";
     "shutdown.grace.ms": Long = Some("30000"), Between(0, 3_600_000), Medium, ReadOnly, IMPLEMENTED,
         "How long a process may take to stop after SIGTERM before it ends the hard way.";
     "stray.retention.ms": Long = Some("604800000"), AtLeast(0), Low, ReadOnly, IMPLEMENTED,

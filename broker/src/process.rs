@@ -112,7 +112,6 @@ impl BrokerProcess {
             dialer: dialer.clone(),
             session: config.session,
             status: status_source(&data_dir, &seat, &shutdown),
-            releases: None,
         };
         let link = ControllerLink::connect(options, registration, &shutdown.token()).await?;
         let registered = link.identity()?;

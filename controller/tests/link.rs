@@ -40,7 +40,6 @@ fn options(memory: &MemoryNetwork) -> LinkOptions {
         dialer: Dialer::new(memory.clone()),
         session: SESSION,
         status: Arc::new(NodeStatus::default),
-        releases: None,
     }
 }
 

@@ -9,7 +9,7 @@ use highwater_node::transport::{self, Dialer, Listener};
 use highwater_proto::grpc::coordinator_server::CoordinatorServer;
 use highwater_proto::metadata::MetadataImage;
 use highwater_proto::types::ShardId;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 
 use crate::config::CoordinatorConfig;
 use crate::lag;
@@ -29,8 +29,6 @@ pub struct CoordinatorContext {
     pub metrics: Metrics,
     /// When it stops; its tasks are waited for.
     pub shutdown: Shutdown,
-    /// Hand-overs that the controller announces (`LinkOptions::releases`).
-    pub releases: Option<mpsc::Receiver<Vec<ShardId>>>,
 }
 
 /// A running coordinator. It owns the shards that the image gives to its node id, from the moment it is started.
@@ -50,14 +48,10 @@ impl Coordinator {
             clock,
             metrics,
             shutdown,
-            releases,
         } = context;
         let runtime = Arc::new(Runtime::new(config, clock, images, Brokers::new(dialer)));
         shutdown.spawn(supervise(Arc::clone(&runtime), shutdown.token()));
         shutdown.spawn(lag::watch(Arc::clone(&runtime), metrics, shutdown.token()));
-        if let Some(releases) = releases {
-            shutdown.spawn(hand_over(Arc::clone(&runtime), releases, shutdown.clone()));
-        }
         Self { runtime, shutdown }
     }
 
@@ -82,20 +76,9 @@ impl Coordinator {
         self.runtime.states()
     }
 
-    /// Hands shards over: they take no more requests, finish what is in flight, and send parked requests away.
+    /// Hands shards over: they take no more requests, finish what is in flight, and send parked requests away. A shard
+    /// that nobody else gets is taken over again after a while.
     pub async fn release(&self, shards: &[ShardId]) {
         self.runtime.release(shards).await;
-    }
-}
-
-async fn hand_over(runtime: Arc<Runtime>, mut releases: mpsc::Receiver<Vec<ShardId>>, shutdown: Shutdown) {
-    loop {
-        tokio::select! {
-            () = shutdown.triggered() => return,
-            shards = releases.recv() => match shards {
-                Some(shards) => runtime.release(&shards).await,
-                None => return,
-            },
-        }
     }
 }

@@ -6,23 +6,25 @@ use std::time::Duration;
 use highwater_node::clock::Clock;
 use highwater_node::config::NodeConfig;
 use highwater_node::http::HealthCheck;
-use highwater_node::session::{ControllerLink, LinkError, LinkOptions, NodeStatus, Recovery, Registration};
+use highwater_node::session::{
+    ControllerLink, LinkError, LinkOptions, NodeStatus, Question, Recovery, Registration, Reply,
+};
 use highwater_node::shutdown::Shutdown;
 use highwater_node::telemetry::Metrics;
 use highwater_node::transport::{Dialer, Listener};
 use highwater_proto::metadata::{Endpoint, NodeRegistration, NodeRole};
-use highwater_proto::types::NodeId;
-use tokio::sync::mpsc;
+use highwater_proto::types::{NodeId, ShardId};
 use uuid::Uuid;
 
 use crate::api;
 use crate::config::CoordinatorConfig;
 use crate::coordinator::{Coordinator, CoordinatorContext};
+use crate::shard::ShardState;
 
-/// Announced hand-overs that wait to be carried out.
-const RELEASES: usize = 64;
 /// How long the controller may take to let the coordinator in; it goes on trying.
 const UNFENCE_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long a stop waits for what is in flight.
+const RELEASE_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long the controller may take to move the shards away; the coordinator stops all the same.
 const LEAVE_TIMEOUT: Duration = Duration::from_secs(3);
 
@@ -51,6 +53,7 @@ pub struct ProcessParts<'a> {
 /// A running coordinator.
 pub struct CoordinatorProcess {
     link: ControllerLink,
+    coordinator: Coordinator,
     shutdown: Shutdown,
 }
 
@@ -71,13 +74,11 @@ impl CoordinatorProcess {
             ..
         } = parts;
         health.not_ready("registering with the controller");
-        let (announce, releases) = mpsc::channel(RELEASES);
         let options = LinkOptions {
             controllers: parts.controllers,
             dialer: dialer.clone(),
             session: config.session,
             status: Arc::new(NodeStatus::default),
-            releases: Some(announce),
         };
         let link = ControllerLink::connect(options, registration(parts.cluster_id, &grpc), &shutdown.token()).await?;
         let coordinator = Coordinator::start(
@@ -88,19 +89,29 @@ impl CoordinatorProcess {
                 clock,
                 metrics,
                 shutdown: shutdown.clone(),
-                releases: Some(releases),
             },
         );
-        let stop = shutdown.clone();
+        shutdown.spawn(hand_over(coordinator.clone(), link.clone(), shutdown.clone()));
+        let (serving, stop) = (coordinator.clone(), shutdown.clone());
         shutdown.spawn(async move {
-            if let Err(error) = coordinator.serve(grpc).await {
+            if let Err(error) = serving.serve(grpc).await {
                 tracing::error!(%error, "the coordinator's server failed; the process stops");
                 stop.trigger();
             }
         });
         link.unfence(Recovery::default(), UNFENCE_TIMEOUT).await?;
         health.ready();
-        Ok(Self { link, shutdown })
+        Ok(Self {
+            link,
+            coordinator,
+            shutdown,
+        })
+    }
+
+    /// The shards that are owned, with what they are doing.
+    #[must_use]
+    pub fn shards(&self) -> Vec<(ShardId, ShardState)> {
+        self.coordinator.shards()
     }
 
     /// Completes when the controller wants nothing more to do with this process.
@@ -110,6 +121,14 @@ impl CoordinatorProcess {
 
     /// Hands its shards over and ends.
     pub async fn stop(self) {
+        let owned: Vec<ShardId> = self.coordinator.shards().into_iter().map(|(id, _)| id).collect();
+        if tokio::time::timeout(RELEASE_TIMEOUT, self.coordinator.release(&owned))
+            .await
+            .is_err()
+        {
+            tracing::warn!("some shards had appends in flight when the time to hand them over ended");
+        }
+        // They are assigned to others at once: nothing is in flight here.
         if let Err(error) = self.link.leave(LEAVE_TIMEOUT).await {
             tracing::warn!(%error, "the controller did not take the shards back in time");
         }
@@ -118,6 +137,29 @@ impl CoordinatorProcess {
             tracing::warn!(%error, "some requests were cut off");
         }
         self.link.close();
+    }
+}
+
+/// Releases shards when the controller asks for it, each question in its own time.
+async fn hand_over(coordinator: Coordinator, link: ControllerLink, shutdown: Shutdown) {
+    let Some(mut questions) = link.questions() else { return };
+    loop {
+        let question = tokio::select! {
+            () = shutdown.triggered() => return,
+            question = questions.recv() => question,
+        };
+        match question {
+            Some(Question::Release { id, shards }) => {
+                let (coordinator, link) = (coordinator.clone(), link.clone());
+                shutdown.spawn(async move {
+                    coordinator.release(&shards).await;
+                    link.reply(Reply::Released { id, shards });
+                });
+            }
+            // What is asked of brokers.
+            Some(Question::LogEnds { .. } | Question::HandOver { .. }) => {}
+            None => return,
+        }
     }
 }
 

@@ -22,15 +22,44 @@ pub fn assign(image: &MetadataImage, steps: &mut Steps) {
     }
 }
 
-/// As [`assign`], and moves shards from those who have more to those who have fewer, until none has two more than
-/// another. For when a coordinator becomes live.
-pub fn spread(image: &MetadataImage, steps: &mut Steps) {
-    for kind in KINDS {
-        let mut plan = Plan::new(image, kind, None);
-        plan.give_owners();
-        plan.level();
-        plan.write(image, steps);
-    }
+/// A shard that goes from one live coordinator to another, which is planned: its owner is asked to release it first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ShardMove {
+    /// The shard.
+    pub shard: ShardId,
+    /// The assignment that ends.
+    pub epoch: CoordinatorEpoch,
+    /// Its owner.
+    pub from: NodeId,
+    /// The next one.
+    pub to: NodeId,
+}
+
+/// The moves that empty the coordinators that are being drained, and that even the others out until none has two shards
+/// more than another. None while everything is as it should be.
+#[must_use]
+pub fn planned_moves(image: &MetadataImage) -> Vec<ShardMove> {
+    KINDS.into_iter().flat_map(|kind| planned_moves_of(image, kind)).collect()
+}
+
+fn planned_moves_of(image: &MetadataImage, kind: ShardKind) -> Vec<ShardMove> {
+    let mut plan = Plan::new(image, kind, None);
+    plan.empty_drained(image);
+    plan.give_owners();
+    plan.level();
+    let planned = plan.ids().zip(&plan.owners);
+    let moves = planned.filter_map(|(shard, owner)| {
+        let before = image.shards.get(&shard)?;
+        let (from, to) = (before.owner?, (*owner)?);
+        let is_planned = from != to && image.node(from).is_some_and(|node| node.is_live());
+        is_planned.then_some(ShardMove {
+            shard,
+            epoch: before.epoch,
+            from,
+            to,
+        })
+    });
+    moves.collect()
 }
 
 /// Moves all shards of a coordinator to the other live ones.
@@ -86,6 +115,28 @@ impl Plan {
         Self { kind, owners, load }
     }
 
+    fn ids(&self) -> impl Iterator<Item = ShardId> + use<> {
+        let kind = self.kind;
+        (0..self.owners.len()).map(move |index| ShardId {
+            kind,
+            index: PartitionIndex(index as i32),
+        })
+    }
+
+    /// Takes the shards of draining coordinators away, if there is anybody to take them.
+    fn empty_drained(&mut self, image: &MetadataImage) {
+        let takes = |id: NodeId| image.node(id).is_some_and(|node| node.state == NodeState::Active);
+        if !self.load.keys().any(|id| takes(*id)) {
+            return;
+        }
+        for owner in &mut self.owners {
+            let drains = |id: NodeId| image.node(id).is_some_and(|node| node.state == NodeState::Draining);
+            if owner.is_some_and(drains) {
+                *owner = None;
+            }
+        }
+    }
+
     fn least_loaded(&self) -> Option<NodeId> {
         self.load
             .iter()
@@ -128,11 +179,7 @@ impl Plan {
     }
 
     fn write(&self, image: &MetadataImage, steps: &mut Steps) {
-        for (position, owner) in self.owners.iter().enumerate() {
-            let id = ShardId {
-                kind: self.kind,
-                index: PartitionIndex(position as i32),
-            };
+        for (id, owner) in self.ids().zip(&self.owners) {
             let before = image.shards.get(&id).copied();
             if before.and_then(|assignment| assignment.owner) == *owner {
                 continue;

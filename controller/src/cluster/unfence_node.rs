@@ -60,7 +60,8 @@ impl Command for UnfenceNode {
         steps.push(active);
         match node.registration.role {
             NodeRole::Broker => self.elect(&image, settings, &mut steps),
-            NodeRole::Coordinator => shards::spread(&image, &mut steps),
+            // Shards of others follow by planned hand-over.
+            NodeRole::Coordinator => shards::assign(&image, &mut steps),
         }
         Decision {
             steps: steps.finish(),

@@ -13,6 +13,7 @@ mod decider;
 mod delete_topics;
 mod elect_leaders;
 mod hand_over;
+mod hand_over_shards;
 pub(crate) mod metrics;
 pub(crate) mod office;
 mod questions;

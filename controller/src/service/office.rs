@@ -19,7 +19,7 @@ use crate::service::metrics::DecisionMetrics;
 use crate::service::session_table::{self, SessionTable};
 use crate::service::updates::Updates;
 use crate::service::view::StoreView;
-use crate::service::{ControllerConfig, ControllerService, Shared, StartError};
+use crate::service::{ControllerConfig, ControllerService, Shared, StartError, hand_over_shards};
 use crate::store::{Leadership, MetadataStore};
 
 /// What a controller is at present.
@@ -137,6 +137,10 @@ impl Office {
         shared
             .shutdown
             .spawn(async move { session_table::watch_over(&watching).await });
+        let watching = Arc::clone(shared);
+        shared
+            .shutdown
+            .spawn(async move { hand_over_shards::watch_over(&watching).await });
         let image = self.updates.image();
         tracing::info!(cluster = image.cluster.cluster_id, revision = %image.revision, "the controller is active");
         self.role.send_replace(Role::Active(Arc::clone(shared)));

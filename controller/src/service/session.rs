@@ -222,6 +222,10 @@ impl Session {
                             let question = ready.question;
                             shared.sessions.questions.answered(self.node, question, Said::HandedOver(ready));
                         }
+                        Some(Said::Released(released)) => {
+                            let question = released.question;
+                            shared.sessions.questions.answered(self.node, question, Said::Released(released));
+                        }
                         Some(Said::Register(_)) | None => {
                             return Err(Status::invalid_argument("a session has one registration"));
                         }

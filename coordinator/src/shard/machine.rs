@@ -63,6 +63,8 @@ pub struct Shard {
     /// Every request that has not been answered yet, parked ones included.
     pub(super) outstanding: HashSet<Token>,
     pub(super) releasing: bool,
+    /// When it takes the shard over again if nobody else got it.
+    pub(super) release_ends: Option<Duration>,
     pub(super) actions: VecDeque<Action>,
 }
 
@@ -78,6 +80,7 @@ impl Shard {
             replies: Replies::default(),
             outstanding: HashSet::new(),
             releasing: false,
+            release_ends: None,
             actions: VecDeque::new(),
             config,
         }
@@ -130,6 +133,9 @@ impl Shard {
     /// Time has passed.
     pub fn tick(&mut self, now: Now) {
         self.take_over_tick(now);
+        if self.release_ends.is_some_and(|ends| ends <= now.monotonic) {
+            self.take_back(now);
+        }
         if self.is_serving() {
             let mut effects = Effects::default();
             self.groups.tick(now, &mut effects);
@@ -149,6 +155,7 @@ impl Shard {
         [
             groups,
             self.take_over.retry_at,
+            self.release_ends,
             self.writes.retry_at(),
             self.replies.retry_at(),
         ]
@@ -166,7 +173,25 @@ impl Shard {
     /// [`Action::Released`].
     pub fn release(&mut self, now: Now) {
         self.releasing = true;
+        self.release_ends = Some(now.monotonic + RELEASE_LIMIT);
+        if matches!(self.take_over.phase, Phase::Idle) {
+            self.actions.push_back(Action::Released);
+        }
         self.pump(now);
+    }
+
+    /// The shard was released and is still ours: whoever planned the move has gone.
+    fn take_back(&mut self, now: Now) {
+        self.end_release();
+        if self.assignment.is_some() {
+            self.unload(ErrorCode::NotCoordinator);
+            self.begin(now);
+        }
+    }
+
+    pub(super) fn end_release(&mut self) {
+        self.releasing = false;
+        self.release_ends = None;
     }
 
     /// What the shard is doing.
@@ -241,5 +266,7 @@ impl Shard {
     }
 }
 
+/// How long a released shard waits for its next owner. The controller writes it within two seconds.
+const RELEASE_LIMIT: Duration = Duration::from_secs(5);
 /// Names in records have 16-bit lengths; a member id is a client's name and 37 bytes more.
 const MAX_NAME_BYTES: usize = i16::MAX as usize - 64;

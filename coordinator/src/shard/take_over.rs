@@ -78,13 +78,13 @@ impl Shard {
                 self.unload(ErrorCode::NotCoordinator);
                 self.take_over.phase = Phase::Idle;
                 self.take_over.retry_at = None;
-                self.releasing = false;
+                self.end_release();
             }
             return;
         };
         let reassigned = before.is_none_or(|before| before.coordinator_epoch != assignment.coordinator_epoch);
         if reassigned {
-            self.releasing = false;
+            self.end_release();
         }
         let leader_moved = match self.take_over.leader_epoch() {
             Some(opened) => assignment.leader.is_some_and(|leader| leader > opened),
@@ -93,10 +93,15 @@ impl Shard {
         };
         if reassigned || (leader_moved && !self.releasing) {
             self.unload(ErrorCode::NotCoordinator);
-            self.take_over.started = now.monotonic;
-            self.take_over.pause = Duration::ZERO;
-            self.open();
+            self.begin(now);
         }
+    }
+
+    /// The first attempt of a take-over.
+    pub(super) fn begin(&mut self, now: Now) {
+        self.take_over.started = now.monotonic;
+        self.take_over.pause = Duration::ZERO;
+        self.open();
     }
 
     fn open(&mut self) {

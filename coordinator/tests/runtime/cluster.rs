@@ -102,7 +102,6 @@ impl Cluster {
             clock,
             metrics: metrics.clone(),
             shutdown: shutdown.clone(),
-            releases: None,
         };
         let coordinator = Coordinator::start(config, context);
         let name = format!("coordinator-{id}");

@@ -12,8 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use highwater_proto::metadata::{DiskPressure, NodeRegistration};
-use highwater_proto::types::{BrokerEpoch, NodeId, Revision, ShardId, TopicPartition};
-use tokio::sync::mpsc;
+use highwater_proto::types::{BrokerEpoch, NodeId, Revision, TopicPartition};
 
 use crate::config::SessionConfig;
 use crate::transport::Dialer;
@@ -34,9 +33,6 @@ pub struct LinkOptions {
     pub session: SessionConfig,
     /// Asked before each heartbeat.
     pub status: StatusSource,
-    /// Where planned hand-overs of shards are announced (coordinators); a full queue drops the announcement, and the
-    /// controller goes on without waiting for it.
-    pub releases: Option<mpsc::Sender<Vec<ShardId>>>,
 }
 
 /// Gives the figures for a heartbeat, from where the work is done. It must not block.

@@ -3,7 +3,7 @@
 use highwater_proto::grpc::session_request::{self as said, ReplicaRef, Request as Said};
 use highwater_proto::grpc::session_response as heard;
 use highwater_proto::metadata::convert::{self, ConvertError};
-use highwater_proto::types::{LeaderEpoch, NodeId, Offset, TopicPartition};
+use highwater_proto::types::{LeaderEpoch, NodeId, Offset, ShardId, TopicPartition};
 
 /// Something that the controller asks; the answer names the question.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,6 +21,13 @@ pub enum Question {
         id: i64,
         /// What is to be handed over.
         moves: Vec<LeaderMove>,
+    },
+    /// Take no more requests for these shards and finish what is in flight. Answered with [`Reply::Released`].
+    Release {
+        /// Names the question.
+        id: i64,
+        /// The shards, which are about to get another owner.
+        shards: Vec<ShardId>,
     },
 }
 
@@ -63,6 +70,13 @@ pub enum Reply {
         /// They may move without a loss.
         ready: Vec<TopicPartition>,
     },
+    /// Nothing of these shards is in flight any more.
+    Released {
+        /// The question.
+        id: i64,
+        /// They may be assigned to others.
+        shards: Vec<ShardId>,
+    },
 }
 
 impl TryFrom<heard::AskLogEnds> for Question {
@@ -95,6 +109,17 @@ impl TryFrom<heard::HandOver> for Question {
     }
 }
 
+impl TryFrom<heard::Release> for Question {
+    type Error = ConvertError;
+
+    fn try_from(ask: heard::Release) -> Result<Self, ConvertError> {
+        Ok(Self::Release {
+            id: ask.question,
+            shards: ask.shards.into_iter().map(TryInto::try_into).collect::<Result<_, _>>()?,
+        })
+    }
+}
+
 impl From<Reply> for Said {
     fn from(reply: Reply) -> Self {
         match reply {
@@ -112,6 +137,10 @@ impl From<Reply> for Said {
             Reply::HandedOver { id, ready } => Self::HandedOver(said::HandedOver {
                 question: id,
                 ready: ready.iter().map(replica).collect(),
+            }),
+            Reply::Released { id, shards } => Self::Released(said::Released {
+                question: id,
+                shards: shards.into_iter().map(Into::into).collect(),
             }),
         }
     }

@@ -7,7 +7,7 @@ use highwater_proto::grpc;
 use highwater_proto::grpc::session_request::{Heartbeat, Leave, Register, Request as Said, Unfence};
 use highwater_proto::grpc::session_response::Response as Heard;
 use highwater_proto::metadata::convert::ConvertError;
-use highwater_proto::types::{BrokerEpoch, NodeId, Revision, ShardId, TopicPartition};
+use highwater_proto::types::{BrokerEpoch, NodeId, Revision, TopicPartition};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
@@ -260,7 +260,7 @@ impl<'a> Session<'a> {
             Some(Heard::MayLeave(may_leave)) => {
                 state.send_modify(|state| state.may_leave_at = Some(Revision(may_leave.revision)));
             }
-            Some(Heard::Release(release)) => self.release(release),
+            Some(Heard::Release(ask)) => self.ask(ask.try_into()),
             Some(Heard::AskLogEnds(ask)) => self.ask(ask.try_into()),
             Some(Heard::HandOver(ask)) => self.ask(ask.try_into()),
             Some(Heard::Alive(alive)) => {
@@ -282,19 +282,6 @@ impl<'a> Session<'a> {
                 }
             }
             Err(error) => tracing::warn!(%error, "a question of the controller cannot be read"),
-        }
-    }
-
-    fn release(&self, release: grpc::session_response::Release) {
-        let shards: Vec<ShardId> = release
-            .shards
-            .into_iter()
-            .filter_map(|shard| shard.try_into().ok())
-            .collect();
-        if let Some(releases) = &self.shared.options.releases
-            && let Err(error) = releases.try_send(shards)
-        {
-            tracing::warn!(%error, "a planned hand-over of shards was not taken up");
         }
     }
 

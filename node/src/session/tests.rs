@@ -10,7 +10,7 @@ use highwater_proto::metadata::convert::{snapshot_to_grpc, update_to_grpc};
 use highwater_proto::metadata::{Change, ClusterInfo, MetadataImage, MetadataUpdate, NodeRole};
 use highwater_proto::types::{PartitionIndex, ProducerId, TopicId};
 use parking_lot::Mutex;
-use tokio::sync::broadcast;
+use tokio::sync::{broadcast, mpsc};
 use tokio_stream::StreamExt as _;
 use tokio_stream::wrappers::{BroadcastStream, ReceiverStream};
 use tokio_util::sync::CancellationToken;
@@ -249,7 +249,6 @@ impl World {
                 disk_free_bytes: 5,
                 ..NodeStatus::default()
             }),
-            releases: None,
         };
         let connecting = ControllerLink::connect(options, registration, &self.stop);
         tokio::time::timeout(SOON, connecting)

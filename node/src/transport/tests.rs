@@ -25,8 +25,8 @@ impl Coordinator for Echo {
         let replies = request.into_inner().map(|forwarded| {
             forwarded.map(|forwarded| grpc::ForwardResponse {
                 correlation: forwarded.correlation,
-                error: 0,
                 body: forwarded.body,
+                ..grpc::ForwardResponse::default()
             })
         });
         Ok(Response::new(Box::pin(replies)))

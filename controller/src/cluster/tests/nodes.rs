@@ -354,18 +354,24 @@ fn shards_are_spread_with_minimal_movement() {
     assert_eq!(owners(&cluster), vec![Some(first); 10]);
     let before: Vec<_> = cluster.image.shards.values().copied().collect();
     let second = cluster.start_coordinator();
-    let moved = cluster
-        .image
-        .shards
-        .values()
-        .zip(&before)
-        .filter(|(now, before)| now != before)
-        .count();
-    assert_eq!(moved, 5);
-    assert_eq!(
-        owners(&cluster).iter().filter(|owner| **owner == Some(second)).count(),
-        5
+    assert_eq!(owners(&cluster), vec![Some(first); 10], "asked to release them first");
+    let moves = shards::planned_moves(&cluster.image);
+    assert!(
+        moves
+            .iter()
+            .all(|planned| planned.from == first && planned.to == second)
     );
+    assert_eq!(cluster.run(&MoveShards { moves: moves.clone() }), 5);
+    let shards = cluster.image.shards.values().zip(&before);
+    let moved: Vec<_> = shards.filter(|(now, before)| now != before).collect();
+    assert_eq!(moved.len(), 5);
+    assert!(
+        moved
+            .iter()
+            .all(|(now, before)| now.owner == Some(second) && now.epoch.get() == before.epoch.get() + 1)
+    );
+    assert!(shards::planned_moves(&cluster.image).is_empty());
+    assert_eq!(cluster.run(&MoveShards { moves }), 0, "these assignments have ended");
     cluster.fence(second.get());
     assert_eq!(owners(&cluster), vec![Some(first); 10]);
     cluster.fence(first.get());
@@ -385,6 +391,35 @@ fn shards_are_spread_with_minimal_movement() {
     };
     cluster.run(&DeleteTopics { targets: vec![target] });
     assert!(cluster.image.shards.is_empty());
+}
+
+#[test]
+fn a_coordinator_that_drains_is_emptied_and_one_that_is_cordoned_gets_nothing() {
+    let mut cluster = Cluster::with_brokers(1);
+    let (first, second) = (cluster.start_coordinator(), cluster.start_coordinator());
+    cluster.create(topic("__consumer_offsets", 10, 1)).unwrap();
+    let load = |cluster: &Cluster, node: NodeId| {
+        let owned = cluster.image.shards.values().filter(|it| it.owner == Some(node));
+        owned.count()
+    };
+    assert_eq!((load(&cluster, first), load(&cluster, second)), (5, 5));
+    let duty = |cluster: &mut Cluster, node, duty| cluster.commit(vec![Change::PutNodeDuty(node, duty)]);
+    duty(&mut cluster, first, NodeDuty::Draining);
+    let moves = shards::planned_moves(&cluster.image);
+    assert_eq!(cluster.run(&MoveShards { moves }), 5);
+    assert_eq!((load(&cluster, first), load(&cluster, second)), (0, 10));
+    duty(&mut cluster, second, NodeDuty::Draining);
+    assert!(
+        shards::planned_moves(&cluster.image).is_empty(),
+        "nobody else takes them: better one that drains than none"
+    );
+    duty(&mut cluster, first, NodeDuty::Cordoned);
+    assert!(shards::planned_moves(&cluster.image).is_empty());
+    duty(&mut cluster, first, NodeDuty::Full);
+    let moves = shards::planned_moves(&cluster.image);
+    assert_eq!(moves.len(), 10);
+    duty(&mut cluster, first, NodeDuty::Cordoned);
+    assert_eq!(cluster.run(&MoveShards { moves }), 0, "it takes no more meanwhile");
 }
 
 #[test]

@@ -13,8 +13,8 @@ use crate::partitions::Partitions;
 
 /// First look at retention after the start, as in Kafka.
 const RETENTION_DELAY: Duration = Duration::from_secs(30);
-/// Kafka's `replica.high.watermark.checkpoint.interval.ms`.
-const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(5);
+/// How often directories that were moved aside are looked at.
+const STRAY_INTERVAL: Duration = Duration::from_secs(3_600);
 /// How often `flush.ms` is looked at.
 const FLUSH_CHECK_INTERVAL: Duration = Duration::from_secs(1);
 /// Kafka's `producer.id.expiration.check.interval.ms`.
@@ -53,6 +53,10 @@ pub(crate) fn start(broker: &Arc<Broker>, images: watch::Receiver<Arc<MetadataIm
         FLUSH_CHECK_INTERVAL,
         Partitions::flush_due,
     );
+    let retention = broker.config().replication.stray_retention;
+    every(broker, RETENTION_DELAY, STRAY_INTERVAL, move |partitions| {
+        partitions.remove_old_strays(retention);
+    });
     broker.shutdown().spawn(checkpoint(Arc::clone(broker)));
 }
 
@@ -62,12 +66,19 @@ async fn follow(broker: Arc<Broker>, mut images: watch::Receiver<Arc<MetadataIma
     loop {
         let image = Arc::clone(&images.borrow_and_update());
         let revision = image.revision;
-        // An image that does not show this registration is older than the broker: it says nothing about strays.
+        // An image that does not show this registration is older than the broker: what it assigns may be what an earlier
+        // incarnation had and lost, and it says nothing about strays.
         let shows_us = image
             .nodes
             .get(&broker.node_id())
             .is_some_and(|node| node.epoch >= broker.epoch());
-        let look_for_strays = shows_us && !strays_are_known;
+        if !shows_us {
+            tokio::select! {
+                changed = images.changed() => if changed.is_err() { return } else { continue },
+                () = broker.shutdown().triggered() => return,
+            }
+        }
+        let look_for_strays = !strays_are_known;
         let partitions = Arc::clone(broker.partitions());
         let applied = tokio::task::spawn_blocking(move || {
             let applied = partitions.apply(&image);
@@ -111,10 +122,11 @@ fn remove_later(broker: &Arc<Broker>, delay: Duration, remove: impl FnOnce() -> 
 }
 
 async fn checkpoint(broker: Arc<Broker>) {
+    let interval = broker.config().replication.high_watermark_checkpoint_interval;
     let mut last = 0;
     loop {
         tokio::select! {
-            () = tokio::time::sleep(CHECKPOINT_INTERVAL) => {}
+            () = tokio::time::sleep(interval) => {}
             () = broker.shutdown().triggered() => return,
         }
         let partitions = Arc::clone(broker.partitions());

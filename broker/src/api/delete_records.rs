@@ -1,23 +1,29 @@
 //! DeleteRecords (21): makes an offset the first that can be read of a partition.
 
 use std::ops::RangeInclusive;
+use std::sync::Arc;
+use std::time::Duration;
 
-use highwater_proto::kafka::ErrorCode;
-use highwater_proto::kafka::messages::delete_records::request::DeleteRecordsTopic;
+use highwater_proto::kafka::messages::delete_records::request::DeleteRecordsPartition;
 use highwater_proto::kafka::messages::delete_records::response::{
     DeleteRecordsPartitionResult, DeleteRecordsTopicResult,
 };
 use highwater_proto::kafka::messages::delete_records::{DeleteRecordsRequest, DeleteRecordsResponse};
+use highwater_proto::kafka::{ByteStr, ErrorCode};
 use highwater_proto::types::{Offset, is_internal_topic};
+use tokio::time::Instant;
 
 use super::{Api, RequestContext};
 use crate::broker::Broker;
+use crate::partition::{Partition, WaiterGuard};
 
 /// Handler of DeleteRecords.
 pub(super) struct DeleteRecords;
 
 /// Stands for the high watermark: delete all that can be read.
 const HIGH_WATERMARK: i64 = -1;
+/// Longest wait for followers, whatever the client asks for.
+const MAX_WAIT: Duration = Duration::from_secs(120);
 /// The low watermark of a partition whose records were not deleted.
 const NO_LOW_WATERMARK: i64 = -1;
 
@@ -26,37 +32,81 @@ impl Api for DeleteRecords {
     const VERSIONS: RangeInclusive<i16> = 0..=2;
 
     async fn handle(context: &RequestContext, _: i16, request: DeleteRecordsRequest) -> DeleteRecordsResponse {
-        let topics = request
+        let timeout = Duration::from_millis(u64::try_from(request.timeout_ms).unwrap_or(0)).min(MAX_WAIT);
+        let deadline = Instant::now() + timeout;
+        // All are deleted before the first is waited for.
+        let deleted: Vec<(ByteStr, Vec<Deletion>)> = request
             .topics
             .into_iter()
-            .map(|topic| delete_of_topic(&context.broker, topic));
+            .map(|topic| {
+                let partitions = topic.partitions.iter();
+                let deletions = partitions.map(|it| Deletion::begin(&context.broker, &topic.name, it));
+                (topic.name.clone(), deletions.collect())
+            })
+            .collect();
+        let mut topics = Vec::with_capacity(deleted.len());
+        for (name, deletions) in deleted {
+            let mut partitions = Vec::with_capacity(deletions.len());
+            for deletion in deletions {
+                partitions.push(deletion.finish(deadline).await);
+            }
+            topics.push(DeleteRecordsTopicResult {
+                name,
+                partitions,
+                ..Default::default()
+            });
+        }
         DeleteRecordsResponse {
-            topics: topics.collect(),
+            topics,
             ..Default::default()
         }
     }
 }
 
-fn delete_of_topic(broker: &Broker, topic: DeleteRecordsTopic) -> DeleteRecordsTopicResult {
-    let partitions = topic.partitions.iter().map(|partition| {
-        let deleted = delete(broker, &topic.name, partition.partition_index, partition.offset);
+/// What was begun for one partition.
+struct Deletion {
+    index: i32,
+    begun: Result<(Arc<Partition>, Offset), ErrorCode>,
+}
+
+impl Deletion {
+    fn begin(broker: &Broker, topic: &str, wanted: &DeleteRecordsPartition) -> Self {
+        Self {
+            index: wanted.partition_index,
+            begun: delete(broker, topic, wanted.partition_index, wanted.offset),
+        }
+    }
+
+    async fn finish(self, deadline: Instant) -> DeleteRecordsPartitionResult {
+        let deleted = match self.begun {
+            Ok((partition, offset)) => deleted_everywhere(&partition, offset, deadline).await,
+            Err(error) => Err(error),
+        };
         DeleteRecordsPartitionResult {
-            partition_index: partition.partition_index,
+            partition_index: self.index,
             low_watermark: deleted.map_or(NO_LOW_WATERMARK, Offset::get),
             error_code: deleted.err().unwrap_or(ErrorCode::None).code(),
             ..Default::default()
         }
-    });
-    let partitions = partitions.collect();
-    DeleteRecordsTopicResult {
-        name: topic.name,
-        partitions,
-        ..Default::default()
     }
 }
 
-/// Moves the log start; an offset below it changes nothing. The answer is where the log starts now.
-fn delete(broker: &Broker, topic: &str, index: i32, offset: i64) -> Result<Offset, ErrorCode> {
+/// Waits until no live replica has records below `offset`: where the records of all of them start now (rule 100).
+async fn deleted_everywhere(partition: &Partition, offset: Offset, deadline: Instant) -> Result<Offset, ErrorCode> {
+    loop {
+        let guard = WaiterGuard::new();
+        let low = partition.low_watermark(offset, Some(guard.waiter()))?;
+        if low >= offset {
+            return Ok(low);
+        }
+        if tokio::time::timeout_at(deadline, guard.waiter().woken()).await.is_err() {
+            return Err(ErrorCode::RequestTimedOut);
+        }
+    }
+}
+
+/// Moves the log start here; an offset below it changes nothing. Also what has to be reached everywhere.
+fn delete(broker: &Broker, topic: &str, index: i32, offset: i64) -> Result<(Arc<Partition>, Offset), ErrorCode> {
     if is_internal_topic(topic) {
         return Err(ErrorCode::InvalidTopicException);
     }
@@ -72,5 +122,6 @@ fn delete(broker: &Broker, topic: &str, index: i32, offset: i64) -> Result<Offse
         ..HIGH_WATERMARK => return Err(ErrorCode::OffsetOutOfRange),
         0.. => Some(Offset(offset)),
     };
-    partition.delete_records(offset)
+    let offset = partition.delete_records(offset)?;
+    Ok((partition, offset))
 }

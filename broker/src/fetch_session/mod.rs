@@ -46,6 +46,8 @@ pub struct FetchPartition {
     pub last_fetched_epoch: i32,
     /// First offset that a follower has; -1: no follower.
     pub log_start: i64,
+    /// The high watermark that a follower knows, if it wants to be told of a higher one; 2^63-1: it does not.
+    pub high_watermark: i64,
     /// Most bytes wanted of this partition.
     pub max_bytes: i32,
 }

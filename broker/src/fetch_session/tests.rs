@@ -17,6 +17,7 @@ fn partition(topic: &str, index: i32, offset: i64) -> FetchPartition {
         fetch_offset: offset,
         last_fetched_epoch: -1,
         log_start: -1,
+        high_watermark: i64::MAX,
         max_bytes: 1024,
     }
 }

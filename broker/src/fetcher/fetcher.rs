@@ -22,8 +22,10 @@ use super::session::{self, FetchSession};
 use crate::broker::Broker;
 use crate::partition::{FetchPoint, FlushGroup, FollowError, Following, Partition};
 
-/// The version with sessions, topic ids, replica state and directory ids.
-const FETCH_VERSION: i16 = 17;
+/// The version with sessions, topic ids, replica state, directory ids and known high watermarks.
+const FETCH_VERSION: i16 = 18;
+/// A follower from which nobody reads hears of the high watermark with the next records.
+const NO_HIGH_WATERMARK: Offset = Offset(i64::MAX);
 const LIST_OFFSETS_VERSION: i16 = 7;
 /// `timestamp` of ListOffsets for the log start and the log end.
 const EARLIEST: i64 = -2;
@@ -246,7 +248,20 @@ impl Fetcher {
             return;
         };
         match followed.partition.following() {
-            Following::Ready(point) if point.leader == self.inbox.leader => self.session.put(key, point),
+            Following::Ready(point) if point.leader == self.inbox.leader => {
+                let high_watermark = if config(&self.broker).rack_aware {
+                    point.high_watermark
+                } else {
+                    NO_HIGH_WATERMARK
+                };
+                self.session.put(
+                    key,
+                    FetchPoint {
+                        high_watermark,
+                        ..point
+                    },
+                );
+            }
             Following::Unflushed => {
                 followed.partition.await_flushed(&FlushGroup::new());
                 self.rest(key, FIRST_REST);
@@ -348,7 +363,8 @@ impl Fetcher {
         for topic in response.responses {
             for data in topic.partitions {
                 let key = session::key(topic.topic_id, data.partition_index);
-                let (Some(followed), Some((asked, is_current))) = (self.followed.get(&key), self.session.point(key)) else {
+                let (Some(followed), Some((asked, is_current))) = (self.followed.get(&key), self.session.point(key))
+                else {
                     continue;
                 };
                 if !is_current {
@@ -481,7 +497,8 @@ impl Fetcher {
         let skipped = connection.receive_within::<FetchRequest>(FETCH_VERSION, limit).await?;
         self.in_flight = self.in_flight.saturating_sub(1);
         self.connection = Some(connection);
-        self.session.answered(ErrorCode::from_code(skipped.error_code), skipped.session_id);
+        self.session
+            .answered(ErrorCode::from_code(skipped.error_code), skipped.session_id);
         // What was said only there has to be said again.
         self.session.restart();
         Ok(())

@@ -194,6 +194,7 @@ fn fetch_partition(key: &TopicPartition, point: &FetchPoint, max_bytes: i32) -> 
         last_fetched_epoch: point.last_epoch.get(),
         log_start_offset: point.log_start.get(),
         partition_max_bytes: max_bytes,
+        high_watermark: point.high_watermark.get(),
         ..Default::default()
     }
 }
@@ -216,6 +217,7 @@ mod tests {
             offset: Offset(offset),
             last_epoch: LeaderEpoch(2),
             log_start: Offset(0),
+            high_watermark: Offset(i64::MAX),
         }
     }
 
@@ -305,7 +307,11 @@ mod tests {
         assert!(!session.has_news());
         session.put(at(1), from(1));
         assert!(session.has_news());
-        assert_eq!(session.point(at(1)), Some((from(1), false)), "what comes now is about something else");
+        assert_eq!(
+            session.point(at(1)),
+            Some((from(1), false)),
+            "what comes now is about something else"
+        );
         let request = session.request(100);
         assert_eq!((request.epoch, named(&request)), (2, vec![(1, 1)]));
         assert!(session.answered(ErrorCode::None, 55));

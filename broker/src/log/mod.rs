@@ -11,6 +11,7 @@
 mod append;
 mod checkpoint;
 mod config;
+mod durability;
 mod error;
 mod files;
 mod fill;
@@ -29,11 +30,13 @@ mod recovery;
 mod retention;
 mod scan;
 mod segment;
+mod stray;
 mod truncate;
 mod trust;
 
 pub use append::Appended;
 pub use config::LogConfig;
+pub use durability::{Durability, FlushClaim};
 pub use error::LogError;
 pub use flush::{FlushOutcome, FlushTicket};
 pub use flusher::{FlushSlot, FlushTarget, Flusher};

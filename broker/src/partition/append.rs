@@ -198,6 +198,7 @@ impl FlushTarget for Partition {
         let Ok(log) = state.log_mut() else { return };
         let _ = log.complete_flush(&outcome);
         let flushed = log.flushed_end();
+        self.traced.flushed(flushed);
         let effects = state.replica.flushed(flushed);
         state.settle_flush_wait();
         self.carry_out(state, effects);

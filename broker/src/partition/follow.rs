@@ -26,6 +26,8 @@ pub struct FetchPoint {
     pub last_epoch: LeaderEpoch,
     /// First offset of the log.
     pub log_start: Offset,
+    /// The high watermark as known here; 2^63-1 for who does not want to be told of a higher one without records.
+    pub high_watermark: Offset,
 }
 
 /// How a partition stands with its leader.
@@ -267,6 +269,7 @@ impl State {
             offset: log.log_end(),
             last_epoch: log.last_epoch().unwrap_or(NO_EPOCH),
             log_start: log.log_start(),
+            high_watermark: self.replica.high_watermark(),
         })
     }
 

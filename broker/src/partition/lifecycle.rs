@@ -6,7 +6,7 @@ use std::time::Duration;
 use highwater_proto::metadata;
 use highwater_proto::types::{NodeId, Offset, PartitionEpoch, TimestampMs};
 
-use super::{Partition, State, Storage, is_fatal};
+use super::{FetchWaiter, Partition, State, Storage, is_fatal};
 use crate::log::{Log, LogError, RetiredSegments};
 use crate::replica::{AckError, BrokerView, IsrAnswer, LogEnds};
 
@@ -135,7 +135,8 @@ impl Partition {
         Some(retired)
     }
 
-    /// Makes `offset` (`None`: the high watermark) the first that may be read (`DeleteRecords`); the new log start.
+    /// Makes `offset` (`None`: the high watermark) the first that may be read (`DeleteRecords`) here; that offset.
+    /// Followers do the same with their next fetch.
     ///
     /// # Errors
     /// Kafka's codes: not the leader, out of range, storage.
@@ -158,12 +159,37 @@ impl Partition {
         let moved = log
             .raise_log_start(offset)
             .map_err(|error| super::log_error_code(&error))?;
-        let log_start = log.log_start();
         if moved {
+            // Followers that wait for records learn of it at once.
+            let waiters = state.log_end_waiters.take_all();
             self.log_start_moved(state);
+            waiters.iter().for_each(|waiter| waiter.wake());
             self.submit_flush();
         }
-        Ok(log_start)
+        Ok(offset)
+    }
+
+    /// The least log start of all live replicas. With a waiter, that is registered if `target` is not reached yet: it is
+    /// woken when it may be.
+    ///
+    /// # Errors
+    /// Kafka's codes: not the leader, storage.
+    pub fn low_watermark(
+        &self,
+        target: Offset,
+        waiter: Option<&Arc<FetchWaiter>>,
+    ) -> Result<Offset, highwater_proto::kafka::ErrorCode> {
+        let mut state = self.state.lock();
+        state
+            .replica
+            .check_leadership(None)
+            .map_err(super::leadership_error_code)?;
+        state.log()?;
+        let low = state.replica.low_watermark().unwrap_or_default();
+        if let Some(waiter) = waiter.filter(|_| low < target) {
+            state.low_watermark_waiters.register(waiter);
+        }
+        Ok(low)
     }
 
     fn log_start_moved(&self, mut state: parking_lot::MutexGuard<'_, State>) {

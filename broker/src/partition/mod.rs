@@ -56,6 +56,7 @@ pub struct Partition {
     state: Mutex<State>,
     /// Told when a flush that was under way is over.
     flush_over: Condvar,
+    traced: TracedAppends,
 }
 
 /// What the partitions of a disk share.
@@ -96,6 +97,8 @@ struct State {
     waiters: FetchWaiters,
     /// Fetches of followers: woken by appends.
     log_end_waiters: FetchWaiters,
+    /// Those who wait until records are deleted on all live replicas, looked at when a follower says where it starts.
+    low_watermark_waiters: FetchWaiters,
     /// Bytes appended since the process started: says how much a fetch gains when the high watermark moves.
     appended_bytes: u64,
     /// `appended_bytes` when the high watermark was last at the log end.
@@ -163,6 +166,7 @@ impl Partition {
             ending: false,
             waiters: FetchWaiters::default(),
             log_end_waiters: FetchWaiters::default(),
+            low_watermark_waiters: FetchWaiters::default(),
             appended_bytes: 0,
             announced_bytes: 0,
             unflushed_since: None,
@@ -178,6 +182,7 @@ impl Partition {
             flush_slot: FlushSlot::default(),
             state: Mutex::new(state),
             flush_over: Condvar::new(),
+            traced: TracedAppends::default(),
         }
     }
 
@@ -237,6 +242,17 @@ impl Partition {
         self.state.lock().log().ok().map(Log::log_start)
     }
 
+    /// Has the way of an append that ends at `end` followed in a trace.
+    pub fn trace_append(&self, trace: &Trace, end: Offset) {
+        let state = self.state.lock();
+        self.traced.add(trace, end);
+        // What has happened since the append is not told again.
+        if let Ok(log) = state.log() {
+            self.traced.flushed(log.flushed_end());
+        }
+        self.traced.committed(state.replica.high_watermark());
+    }
+
     /// Looks at the replica, for metrics.
     pub fn inspect<R>(&self, look: impl FnOnce(&Replica<Ack>) -> R) -> R {
         look(&self.state.lock().replica)
@@ -254,6 +270,7 @@ impl Partition {
             self.proposals.push(self.key());
         }
         let woken = if high_watermark_moved {
+            self.traced.committed(state.replica.high_watermark());
             state.wake_fetches()
         } else {
             SmallVec::new()
@@ -303,7 +320,13 @@ impl State {
     fn take_waiters(&mut self) -> Vec<Arc<FetchWaiter>> {
         let mut waiters = self.waiters.take_all();
         waiters.extend(self.log_end_waiters.take_all());
+        waiters.extend(self.low_watermark_waiters.take_all());
         waiters
+    }
+
+    /// Those who wait for the low watermark, whenever a follower may have moved it: they look for themselves.
+    fn low_watermark_reached(&mut self) -> Vec<Arc<FetchWaiter>> {
+        self.low_watermark_waiters.take_all()
     }
 
     /// The fetches that may have what they wait for now that the high watermark moved. What was appended above it counts

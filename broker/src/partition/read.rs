@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use highwater_proto::kafka::ErrorCode;
-use highwater_proto::types::{LeaderEpoch, Offset};
+use highwater_proto::types::{LeaderEpoch, NodeId, Offset};
 
 use super::{FetchWaiter, Partition, State, leadership_error_code, log_error_code};
 use crate::log::{EpochEnd, FileSlice, Log, LogError};
-use crate::replica::{Effects, FollowerFetch};
+use crate::replica::{Effects, FollowerFetch, LeadershipError};
 
 /// Up to where a reader may see.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,6 +37,10 @@ pub struct ReadRequest {
     pub isolation: Isolation,
     /// The follower that reads.
     pub follower: Option<FollowerFetch>,
+    /// The high watermark that the follower knows, if it wants to be told of a higher one at once.
+    pub known_high_watermark: Option<Offset>,
+    /// Only the leader may answer: a client that is too old to know of other replicas asks, or a follower.
+    pub leader_only: bool,
 }
 
 /// A reader that waits when it gets less than `enough` bytes.
@@ -60,6 +64,8 @@ pub struct ReadOutcome {
     pub records: Option<FileSlice>,
     /// Where the reader's log left ours, if it did: then there are no records.
     pub diverging: Option<EpochEnd>,
+    /// The replica to read from instead: then there are no records.
+    pub preferred: Option<NodeId>,
     /// Waiting would bring nothing more: the next batches are in another segment.
     pub complete: bool,
 }
@@ -73,17 +79,35 @@ impl ReadOutcome {
 }
 
 impl Partition {
-    /// Reads as the leader. A reader that has to wait is registered before the lock is released, so that it misses
+    /// Says where to read instead: from the best in-sync follower that `candidates` accepts, if this replica leads.
+    pub fn redirect(
+        &self,
+        current_leader_epoch: Option<LeaderEpoch>,
+        offset: Offset,
+        candidates: impl Fn(NodeId) -> bool,
+    ) -> Option<ReadOutcome> {
+        let state = self.state.lock();
+        state.replica.check_leadership(current_leader_epoch).ok()?;
+        let preferred = state.replica.preferred_read_replica(offset, candidates)?;
+        let log = state.log().ok()?;
+        Some(ReadOutcome {
+            preferred: Some(preferred),
+            complete: true,
+            ..state.outcome(log)
+        })
+    }
+
+    /// Reads as the leader, or as a follower up to the high watermark that it knows. A reader that has to wait is registered before the lock is released, so that it misses
     /// nothing.
     ///
     /// # Errors
     /// Kafka's codes: 6, 74, 75, 1, 56.
     pub fn read(&self, request: &ReadRequest, waiting: Option<&Waiting<'_>>) -> Result<ReadOutcome, ErrorCode> {
         let mut state = self.state.lock();
-        state
-            .replica
-            .check_leadership(request.current_leader_epoch)
-            .map_err(leadership_error_code)?;
+        match state.replica.check_leadership(request.current_leader_epoch) {
+            Err(LeadershipError::NotLeader) if !request.leader_only && state.replica.leader().is_some() => {}
+            checked => checked.map_err(leadership_error_code)?,
+        }
         let log = state.log()?;
         if let Some(epoch) = request.last_fetched_epoch
             && let Some(diverging) = state.divergence(epoch, request.offset)?
@@ -119,13 +143,18 @@ impl Partition {
             && !outcome.complete
         {
             let waiter = (waiting.waiter)();
+            if request.known_high_watermark.is_some() {
+                state.waiters.register(&waiter);
+            }
             match request.isolation {
                 Isolation::LogEnd => state.log_end_waiters.register(&waiter),
                 Isolation::ReadUncommitted | Isolation::ReadCommitted => state.waiters.register(&waiter),
             }
         }
         if request.follower.is_some() {
+            let deleted = state.low_watermark_reached();
             self.carry_out(state, effects);
+            deleted.iter().for_each(|waiter| waiter.wake());
         }
         Ok(outcome)
     }
@@ -139,6 +168,7 @@ impl State {
             log_start: log.log_start(),
             records: None,
             diverging: None,
+            preferred: None,
             complete: false,
         }
     }
@@ -175,10 +205,17 @@ impl State {
             true => log.read(request.offset, request.max_bytes, visible, request.at_least_one)?,
             false => None,
         };
-        let complete = request.offset < log.active_base() && visible > log.active_base();
+        let in_next_segment = request.offset < log.active_base() && visible > log.active_base();
+        // What a follower should know without waiting for records.
+        let lags = request
+            .known_high_watermark
+            .is_some_and(|known| known < self.replica.high_watermark())
+            || request
+                .follower
+                .is_some_and(|follower| follower.log_start < log.log_start());
         Ok(ReadOutcome {
             records,
-            complete,
+            complete: in_next_segment || lags,
             ..self.outcome(log)
         })
     }

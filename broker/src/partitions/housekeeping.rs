@@ -110,6 +110,13 @@ impl Partitions {
         }
     }
 
+    /// Removes directories that were moved aside longer ago than `retention`.
+    pub fn remove_old_strays(&self, retention: Duration) {
+        if let Err(error) = self.log_dir.remove_old_strays(retention, self.clock.now_ms()) {
+            tracing::warn!(%error, "cannot remove what had been moved aside");
+        }
+    }
+
     /// Lets replicas look for lagging followers and forget abandoned requests.
     pub fn tick(&self) {
         let now = self.clock.now();

@@ -52,6 +52,11 @@ impl Follower {
         self.flushed_end.unwrap_or(Offset(0))
     }
 
+    /// True if a reader may start at `offset` there.
+    pub(super) fn holds(&self, offset: Offset) -> bool {
+        self.flushed_end.is_some_and(|end| offset <= end) && self.log_start.is_some_and(|start| start <= offset)
+    }
+
     /// First offset of its log if it lives; 0 until it has fetched.
     pub(super) fn live_log_start(&self) -> Option<Offset> {
         let live = self.broker.is_some_and(|broker| broker.eligible);

@@ -378,6 +378,18 @@ impl<A> Replica<A> {
         self.log
     }
 
+    /// The follower that a reader at `offset` should turn to: of the in-sync ones that `candidates` accepts and that have
+    /// that offset, the one that has most (KIP-392). `None` on a follower.
+    #[must_use]
+    pub fn preferred_read_replica(&self, offset: Offset, candidates: impl Fn(NodeId) -> bool) -> Option<NodeId> {
+        let Role::Leader(leader) = &self.role else { return None };
+        let followers = leader.followers.iter().filter(|follower| {
+            leader.isr.is_committed_member(follower.node) && follower.holds(offset) && candidates(follower.node)
+        });
+        let best = followers.max_by_key(|follower| (follower.flushed_end(), std::cmp::Reverse(follower.node)));
+        best.map(|follower| follower.node)
+    }
+
     /// The least log start of all live replicas: records below it are deleted everywhere. `None` on a follower.
     #[must_use]
     pub fn low_watermark(&self) -> Option<Offset> {

@@ -30,6 +30,8 @@ async fn read(service: &Service, request: &ReadShardRequest) -> Result<Result<Re
         Err(error) => return Ok(Err(error)),
     };
     let wanted = ReadRequest {
+        known_high_watermark: None,
+        leader_only: true,
         current_leader_epoch: Some(LeaderEpoch(request.leader_epoch)),
         offset: Offset(request.offset),
         last_fetched_epoch: None,

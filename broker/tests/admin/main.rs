@@ -8,6 +8,7 @@
 
 mod cluster;
 mod configs;
+#[allow(dead_code)]
 mod controller;
 mod metadata;
 mod producer_ids;

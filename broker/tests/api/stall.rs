@@ -56,6 +56,8 @@ pub async fn stall(flusher: &Flusher) -> mpsc::Sender<()> {
 pub async fn appended_by(partition: &Partition, append: impl Future<Output = ()>) -> ThreadId {
     let guard = WaiterGuard::new();
     let at_the_end = ReadRequest {
+        known_high_watermark: None,
+        leader_only: true,
         current_leader_epoch: None,
         offset: partition.ends().unwrap().log_end,
         last_fetched_epoch: None,

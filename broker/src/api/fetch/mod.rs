@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use highwater_proto::kafka::messages::fetch::FetchRequest;
 use highwater_proto::kafka::messages::fetch::request::ReplicaState;
-use highwater_proto::kafka::{ApiKey, ErrorCode, Message};
+use highwater_proto::kafka::{ApiKey, ByteStr, ErrorCode, Message};
 use highwater_proto::metadata::{MetadataImage, Topic};
 use highwater_proto::types::{BrokerEpoch, LeaderEpoch, NodeId, Offset, TopicId};
 use tokio::time::Instant;
@@ -32,6 +32,10 @@ pub(super) struct Fetch;
 
 /// From this version on topics are named by id.
 const TOPIC_IDS_FROM: i16 = 13;
+/// From this version on clients know that they may read from followers.
+const FOLLOWERS_SERVE_FROM: i16 = 11;
+/// `high_watermark` of followers that do not ask to be told of a higher one.
+const NO_HIGH_WATERMARK: i64 = i64::MAX;
 /// From this version on followers say who they are in a field of their own.
 const REPLICA_STATE_FROM: i16 = 15;
 /// From this version on answers name the leader to turn to.
@@ -71,6 +75,8 @@ struct Call {
     max_bytes: u64,
     isolation: Isolation,
     follower: Option<(NodeId, BrokerEpoch)>,
+    /// The consumer's rack, if it may read from replicas there and this broker is in another one.
+    other_rack: Option<ByteStr>,
 }
 
 /// What was read for all partitions, in order.
@@ -127,6 +133,11 @@ impl Call {
         };
         let follower = (replica_id >= 0).then_some((NodeId(replica_id), BrokerEpoch(replica_epoch)));
         let broker = Arc::clone(&context.broker);
+        let looks_for_rack =
+            broker.config().replication.rack_aware && follower.is_none() && !request.rack_id.is_empty();
+        let other_rack = (looks_for_rack && version >= FOLLOWERS_SERVE_FROM)
+            .then(|| request.rack_id.detached())
+            .filter(|rack| rack_of(&broker.image(), broker.node_id()) != Some(&**rack));
         let max_bytes = u64::try_from(request.max_bytes)
             .unwrap_or(0)
             .min(broker.limits().max_fetch_bytes);
@@ -156,6 +167,7 @@ impl Call {
             max_bytes,
             isolation,
             follower,
+            other_rack,
         })
     }
 
@@ -273,7 +285,7 @@ impl Call {
                 }
             };
             valid += 1;
-            let read = self.read_one(topic, wanted, pass.bytes, waiter);
+            let read = self.read_one(&image, topic, wanted, pass.bytes, waiter);
             match &read {
                 Ok(outcome) => {
                     pass.bytes += outcome.bytes();
@@ -289,12 +301,21 @@ impl Call {
 
     fn read_one(
         &self,
+        image: &MetadataImage,
         topic: &Topic,
         wanted: &FetchPartition,
         bytes_before: u64,
         waiter: Option<&LazyWaiter>,
     ) -> Result<ReadOutcome, ErrorCode> {
         let partition = self.context.broker.partitions().find(topic, wanted.index)?;
+        if let Some(rack) = &self.other_rack {
+            let in_rack = |node| rack_of(image, node) == Some(&**rack);
+            if let Some(redirected) =
+                partition.redirect(epoch(wanted.current_leader_epoch), Offset(wanted.fetch_offset), in_rack)
+            {
+                return Ok(redirected);
+            }
+        }
         let left = self.max_bytes.saturating_sub(bytes_before);
         let request = ReadRequest {
             current_leader_epoch: epoch(wanted.current_leader_epoch),
@@ -310,6 +331,9 @@ impl Call {
                 log_start: Offset(wanted.log_start.max(0)),
                 now: self.context.broker.clock().now(),
             }),
+            known_high_watermark: (self.follower.is_some() && wanted.high_watermark != NO_HIGH_WATERMARK)
+                .then_some(Offset(wanted.high_watermark)),
+            leader_only: self.follower.is_some() || self.version < FOLLOWERS_SERVE_FROM,
         };
         let enough = self.min_bytes.saturating_sub(bytes_before);
         let waiting = waiter.map(|waiter| (enough, move || Arc::clone(waiter.get())));
@@ -407,7 +431,7 @@ impl Call {
 
 fn session_request(request: FetchRequest, version: i16, follower: Option<(NodeId, BrokerEpoch)>) -> SessionRequest {
     let by_id = version >= TOPIC_IDS_FROM;
-    let key = |name: &highwater_proto::kafka::ByteStr, id| {
+    let key = |name: &ByteStr, id| {
         if by_id {
             TopicKey::Id(TopicId(id))
         } else {
@@ -424,6 +448,7 @@ fn session_request(request: FetchRequest, version: i16, follower: Option<(NodeId
             fetch_offset: partition.fetch_offset,
             last_fetched_epoch: partition.last_fetched_epoch,
             log_start: partition.log_start_offset,
+            high_watermark: partition.high_watermark,
             max_bytes: partition.partition_max_bytes,
         }));
     }
@@ -447,6 +472,10 @@ fn session_request(request: FetchRequest, version: i16, follower: Option<(NodeId
         partitions,
         forgotten,
     }
+}
+
+fn rack_of(image: &MetadataImage, node: NodeId) -> Option<&str> {
+    image.live_broker(node)?.registration.rack.as_deref()
 }
 
 /// The topic, or the error of a request that names none that exists.

@@ -3,7 +3,7 @@
 
 use bytes::{BufMut, BytesMut};
 use highwater_proto::kafka::{ApiKey, EncodeError, ErrorCode, Writer};
-use highwater_proto::types::Offset;
+use highwater_proto::types::{NodeId, Offset};
 
 use crate::api::leader::LeaderHint;
 use crate::fetch_session::{FetchPartition, SentState, TopicKey};
@@ -26,6 +26,8 @@ pub(super) struct PartitionAnswer {
     /// `None` is null: the reader did not ask for committed records only.
     pub(super) aborted_transactions: Option<Vec<(i64, i64)>>,
     pub(super) diverging: Option<EpochEnd>,
+    /// The replica to read from instead.
+    pub(super) preferred: Option<NodeId>,
     /// Id and epoch of the leader to turn to.
     pub(super) current_leader: Option<(i32, i32)>,
     pub(super) records: Option<FileSlice>,
@@ -42,6 +44,7 @@ impl PartitionAnswer {
             log_start: -1,
             aborted_transactions: None,
             diverging: None,
+            preferred: None,
             current_leader: None,
             records: None,
         };
@@ -55,6 +58,7 @@ impl PartitionAnswer {
                     log_start: outcome.log_start.get(),
                     aborted_transactions: committed_only.then(Vec::new),
                     diverging: outcome.diverging,
+                    preferred: outcome.preferred,
                     records: outcome.records,
                     ..unknown
                 }
@@ -68,7 +72,7 @@ impl PartitionAnswer {
             high_watermark: self.high_watermark,
             log_start: self.log_start,
             has_records: self.records.is_some(),
-            must_send: self.diverging.is_some(),
+            must_send: self.diverging.is_some() || self.preferred.is_some(),
         }
     }
 }
@@ -152,8 +156,7 @@ fn write_partition(reply: &mut ReplyWriter, version: i16, partition: &PartitionA
         w.tagged_fields(&[], &[], &mut |_, _| Ok(()))
     })?;
     if version >= 11 {
-        // Followers are not offered to consumers yet.
-        buf.put_i32(-1);
+        buf.put_i32(partition.preferred.map_or(-1, NodeId::get));
     }
     match &partition.records {
         // As Kafka does: no records are an empty set, never null.

@@ -78,6 +78,7 @@ fn partition(file: Arc<std::fs::File>) -> impl Strategy<Value = PartitionAnswer>
                         epoch: LeaderEpoch(epoch),
                         end: Offset(end),
                     }),
+                    preferred: None,
                     current_leader,
                     records: records.map(|(position, len)| FileSlice {
                         file: Arc::clone(&file),

@@ -7,27 +7,45 @@
 
 mod allocate_producer_ids;
 mod alter_configs;
+mod alter_partition_reassignments;
 mod alter_partitions;
+mod alter_replication;
 mod bootstrap;
+pub mod complete_reassignments;
 mod create_partitions;
 mod create_topics;
 mod delete_topics;
+mod elect_leaders;
+pub mod elect_unclean;
 pub mod election;
 mod fence_node;
 mod forget_node;
 mod leave_node;
 mod manual_assignment;
+pub mod move_leaders;
+pub mod move_replicas;
 mod move_shards;
+pub mod overview;
+pub mod owned_topic;
 mod placement;
+pub mod planner;
+pub mod preferred_leaders;
+mod reassignment;
 mod reconcile;
 mod refusal;
 mod register_node;
+mod relieve_node;
+mod report_disk;
+mod restart_check;
 pub mod sessions;
+mod set_node_duty;
 mod settings;
 pub mod shards;
+pub mod stalls;
 mod step;
 mod topic_name;
 mod unfence_node;
+mod unregister_node;
 
 #[cfg(test)]
 mod tests;
@@ -36,23 +54,36 @@ use highwater_proto::metadata::MetadataImage;
 
 pub use allocate_producer_ids::{AllocateProducerIds, PRODUCER_ID_BLOCK, ProducerIdBlock};
 pub use alter_configs::{AlterConfigs, AlteredResource, ResourceAlteration, ResourceType};
+pub use alter_partition_reassignments::{AlterPartitionReassignments, PartitionReassignment, ReassignedPartition};
 pub use alter_partitions::{AlterPartitions, AlteredPartition, IsrMember, IsrProposal};
+pub use alter_replication::AlterReplication;
 pub use bootstrap::{Bootstrap, FORMAT_VERSION};
+pub use complete_reassignments::CompleteReassignments;
 pub use create_partitions::{CreatePartitions, GrownTopic, TopicGrowth};
 pub use create_topics::{CreatableTopic, CreateTopics, CreatedTopic, MAX_PARTITIONS_PER_REQUEST, TopicShape};
 pub use delete_topics::{DeleteTopics, DeletedTopic, TopicTarget};
+pub use elect_leaders::{ElectLeaders, ElectedLeader, ElectionType};
+pub use elect_unclean::ElectUnclean;
 pub use fence_node::FenceNode;
 pub use forget_node::ForgetNode;
 pub use leave_node::{LeaveNode, Leaving};
 pub use manual_assignment::ManualAssignment;
+pub use move_leaders::{LeaderMove, MoveLeaders};
+pub use move_replicas::{MoveReplicas, WantRebalance};
 pub use move_shards::MoveShards;
+pub use owned_topic::OwnedTopic;
 pub use reconcile::reconcile;
 pub use refusal::Refusal;
 pub use register_node::{RegisterNode, Registered, RegistrationRefused};
+pub use relieve_node::RelieveNode;
+pub use report_disk::ReportDisk;
+pub use restart_check::RestartCheck;
+pub use set_node_duty::{DutyChange, SetNodeDuty};
 pub use settings::Settings;
 pub use step::{MAX_PUTS_PER_STEP, Step, Steps};
 pub use topic_name::validate_topic_name;
 pub use unfence_node::{DistrustedReplicas, UnfenceNode};
+pub use unregister_node::{UnregisterNode, Unregistered};
 
 /// What a command leads to.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -31,6 +31,9 @@ pub(super) fn begin(
     let isr = partition.isr.iter().copied();
     let isr = isr.filter(|node| changed.replicas.contains(node)).collect();
     drop_others(&voters, &mut changed, isr);
+    if leader_leaves(&changed) {
+        return changed;
+    }
     complete(image, settings, topic, &changed).unwrap_or(changed)
 }
 
@@ -111,6 +114,13 @@ pub(super) fn complete(
     }
     drop_others(&voters, &mut changed, targets);
     changed.leader.is_some().then_some(changed)
+}
+
+/// True if the reassignment ends with another leader: the present one hands over first.
+pub(super) fn leader_leaves(partition: &Partition) -> bool {
+    partition
+        .leader
+        .is_some_and(|leader| partition.removing.contains(&leader))
 }
 
 /// Takes out of the partition what is no replica of it any more; if the leader goes, the first replica of the ISR

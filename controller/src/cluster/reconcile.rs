@@ -66,6 +66,8 @@ fn partitions(settled: &MetadataImage, image: &MetadataImage, settings: &Setting
                 continue;
             }
             let next = match healthy {
+                // The leader hands over first: that takes time, which nobody has here.
+                true if reassignment::leader_leaves(partition) => None,
                 true => reassignment::complete(image, settings, topic, partition),
                 false => election::repair(image, settings, topic, partition),
             };

@@ -153,7 +153,7 @@ impl DiskGauge {
 #[must_use]
 pub fn worst_of_replicas(image: &MetadataImage, partition: &Partition) -> (DiskPressure, Option<NodeId>) {
     let replicas = partition.replicas.iter().copied();
-    let disks = replicas.filter_map(|id| image.node(id).map(|node| (node.disk, Some(id))));
+    let disks = replicas.filter_map(|id| image.node(id).map(|node| (node.disk.pressure, Some(id))));
     disks
         .max_by_key(|(disk, _)| *disk)
         .unwrap_or((DiskPressure::None, None))

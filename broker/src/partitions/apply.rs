@@ -288,6 +288,6 @@ fn broker_view(image: &MetadataImage, node: NodeId) -> Option<BrokerView> {
     let node: &Arc<Node> = image.nodes.get(&node)?;
     Some(BrokerView {
         epoch: node.epoch,
-        eligible: node.is_live(),
+        eligible: node.is_live() && !node.disk.stalled,
     })
 }

@@ -163,8 +163,10 @@ fn check_members(
         let node = image
             .live_broker(member.broker)
             .filter(|node| node.epoch == member.epoch);
-        if node.is_none() || partition.offline_replicas.contains(&member.broker) {
-            let message = format!("broker {} is fenced, restarted or offline", member.broker);
+        let joins = !partition.isr.contains(&member.broker);
+        let stalled = node.is_some_and(|node| joins && node.disk.stalled);
+        if node.is_none() || stalled || partition.offline_replicas.contains(&member.broker) {
+            let message = format!("broker {} is fenced, restarted, stalled or offline", member.broker);
             return Err(Refusal::new(ErrorCode::IneligibleReplica, message));
         }
     }

@@ -116,13 +116,20 @@ impl<'a> Voters<'a> {
         true
     }
 
-    /// First live of the ISR in replica order, then of the ELR.
+    /// True if the node may lead the partition, and its disk does not stall.
+    pub(super) fn fit(&self, partition: &Partition, node: NodeId) -> bool {
+        self.eligible(partition, node) && self.image.node(node).is_some_and(|node| !node.disk.stalled)
+    }
+
+    /// First live of the ISR in replica order (one whose disk stalls only if all do), then of the ELR.
     fn clean_winner(&self, partition: &Partition) -> Option<NodeId> {
-        let first = |members: &[NodeId]| {
+        let first = |members: &[NodeId], may_lead: fn(&Self, &Partition, NodeId) -> bool| {
             let mut replicas = partition.replicas.iter().copied();
-            replicas.find(|node| members.contains(node) && self.eligible(partition, *node))
+            replicas.find(|node| members.contains(node) && may_lead(self, partition, *node))
         };
-        first(&partition.isr).or_else(|| first(&partition.elr))
+        first(&partition.isr, Self::fit)
+            .or_else(|| first(&partition.isr, Self::eligible))
+            .or_else(|| first(&partition.elr, Self::eligible))
     }
 
     /// The replicas whose logs decide an unclean election: none if a clean leader is there, or if the topic takes no

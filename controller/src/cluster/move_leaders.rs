@@ -70,8 +70,8 @@ impl LeaderMove {
     }
 }
 
-/// Where the leaderships of a broker go when it is to have none: to the first other replica in sync that can lead.
-/// Those without such a replica stay.
+/// Where the leaderships of a broker go when it is to have none: to the first other replica in sync that can lead and
+/// whose disk does not stall. Those without such a replica stay.
 #[must_use]
 pub fn successors(image: &MetadataImage, settings: &Settings, leader: NodeId) -> Vec<LeaderMove> {
     let mut moves = Vec::new();
@@ -82,7 +82,7 @@ pub fn successors(image: &MetadataImage, settings: &Settings, leader: NodeId) ->
             }
             let voters = Voters::new(image, settings, topic, partition).without(leader);
             let mut replicas = partition.replicas.iter().copied();
-            let target = replicas.find(|node| partition.isr.contains(node) && voters.eligible(partition, *node));
+            let target = replicas.find(|node| partition.isr.contains(node) && voters.fit(partition, *node));
             if let Some(target) = target {
                 moves.push(LeaderMove {
                     key: TopicPartition {

@@ -1,6 +1,7 @@
-//! A broker says how much room its disk has left, so that leaders of partitions that it replicates slow down too.
+//! A broker says how its disk fares: how much room it has left, so that leaders of partitions that it replicates slow
+//! down too, and whether it stalls, so that others lead.
 
-use highwater_proto::metadata::{Change, DiskPressure, MetadataImage};
+use highwater_proto::metadata::{Change, MetadataImage, NodeDisk};
 use highwater_proto::types::{BrokerEpoch, NodeId};
 
 use crate::cluster::{Command, Decision, Settings, Steps};
@@ -13,7 +14,7 @@ pub struct ReportDisk {
     /// Its registration.
     pub epoch: BrokerEpoch,
     /// How the disk fares.
-    pub pressure: DiskPressure,
+    pub disk: NodeDisk,
 }
 
 impl ReportDisk {
@@ -22,7 +23,7 @@ impl ReportDisk {
     pub fn is_news(&self, image: &MetadataImage) -> bool {
         image
             .node(self.node)
-            .is_some_and(|node| node.epoch == self.epoch && node.disk != self.pressure)
+            .is_some_and(|node| node.epoch == self.epoch && node.disk != self.disk)
     }
 }
 
@@ -32,7 +33,7 @@ impl Command for ReportDisk {
     fn decide(&self, image: &MetadataImage, _settings: &Settings) -> Decision<()> {
         let mut steps = Steps::new();
         if self.is_news(image) {
-            steps.push(Change::PutNodeDisk(self.node, self.pressure));
+            steps.push(Change::PutNodeDisk(self.node, self.disk));
         }
         Decision {
             steps: steps.finish(),

@@ -1,5 +1,7 @@
 //! What decisions depend on besides the image: the controller's own configuration.
 
+use std::time::Duration;
+
 use highwater_proto::config::{BrokerLayers, ConfigError, ConfigReader, StaticValues};
 use highwater_proto::metadata::{ConfigResource, MetadataImage, Partition, Topic};
 
@@ -21,6 +23,8 @@ pub struct Settings {
     pub unclean_leader_election: bool,
     /// `delete.topic.enable`
     pub delete_topic_enable: bool,
+    /// `disk.stall.ms`: a flush that is unfinished for so long makes its disk a stalled one.
+    pub disk_stall: Duration,
     /// What the process was started with: the layer below dynamic configs.
     pub fixed: StaticValues,
 }
@@ -39,6 +43,7 @@ impl Settings {
             min_insync_replicas: read.number(MIN_INSYNC_REPLICAS)?,
             unclean_leader_election: read.boolean(UNCLEAN_LEADER_ELECTION)?,
             delete_topic_enable: read.boolean("delete.topic.enable")?,
+            disk_stall: Duration::from_millis(read.number("disk.stall.ms")?),
             fixed: StaticValues::default(),
         };
         Ok(Self { fixed, ..settings })

@@ -12,7 +12,7 @@ use grpc::session_response::{Alive, MayLeave, Refused, Registered, Response as A
 use highwater_node::transport::PeerAddress;
 use highwater_proto::grpc;
 use highwater_proto::metadata::convert::{self, ConvertError};
-use highwater_proto::metadata::{MetadataImage, NodeRegistration, NodeState};
+use highwater_proto::metadata::{MetadataImage, NodeDisk, NodeRegistration, NodeState};
 use highwater_proto::types::{BrokerEpoch, NodeId, TopicPartition};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -21,6 +21,7 @@ use tonic::{Request, Status, Streaming};
 use uuid::Uuid;
 
 use crate::cluster::sessions::StreamId;
+use crate::cluster::stalls::Stalls;
 use crate::cluster::{DistrustedReplicas, LeaveNode, Leaving, RegisterNode, ReportDisk, UnfenceNode, move_leaders};
 use crate::service::Shared;
 use crate::service::hand_over::{Unready, hand_over};
@@ -108,6 +109,9 @@ struct Session {
     revision: i64,
     /// When it asked to leave.
     leaving_since: Option<Duration>,
+    /// What its last heartbeat said of its disk.
+    disk: NodeDisk,
+    stalls: Stalls,
 }
 
 /// Registers; the inner error is the text of a refusal for good.
@@ -148,6 +152,10 @@ async fn open(shared: &Shared, register: Register, outbox: &Outbox) -> Result<Re
     if let Some((_, earlier)) = earlier {
         shared.sessions.supersede(earlier);
     }
+    let disk = decided
+        .image
+        .node(node)
+        .map_or_else(NodeDisk::default, |node| node.disk);
     let (stream, close) = shared.sessions.opened(node, epoch, outbox.clone(), shared.clock.now());
     tracing::info!(%node, %epoch, clean_shutdown, "a node registered");
     let cluster_id = decided.image.cluster.cluster_id.clone();
@@ -160,6 +168,8 @@ async fn open(shared: &Shared, register: Register, outbox: &Outbox) -> Result<Re
         cluster_id,
         revision,
         leaving_since: None,
+        disk,
+        stalls: Stalls::new(shared.config.settings.disk_stall, disk.stalled),
     }))
 }
 
@@ -210,7 +220,8 @@ impl Session {
                     match message.request {
                         Some(Said::Heartbeat(heartbeat)) => {
                             send(outbox, Answer::Alive(Alive { revision: shared.updates.image().revision.get() }))?;
-                            if self.disk_report(&heartbeat).is_news(&shared.updates.image()) && backlog.len() < BACKLOG {
+                            self.look_at_disk(&heartbeat, shared.clock.now());
+                            if self.disk_report().is_news(&shared.updates.image()) && backlog.is_empty() {
                                 backlog.push_back(Said::Heartbeat(heartbeat));
                             }
                         }
@@ -263,9 +274,15 @@ impl Session {
                     },
                 ))
             }
-            Said::Heartbeat(heartbeat) => {
-                let report = self.disk_report(&heartbeat);
-                Box::pin(async move { shared.decided(report).await.map(|_| None) })
+            Said::Heartbeat(_) => {
+                let report = self.disk_report();
+                Box::pin(async move {
+                    // The next heartbeat says it again; the session goes on also while the store takes nothing.
+                    if let Err(status) = shared.decided(report).await {
+                        tracing::debug!(%node, %status, "what a heartbeat said of a disk was not committed");
+                    }
+                    Ok(None)
+                })
             }
             Said::Register(_) | Said::LogEnds(_) | Said::HandedOver(_) | Said::Released(_) => {
                 Box::pin(std::future::ready(Ok(None)))
@@ -275,11 +292,25 @@ impl Session {
 }
 
 impl Session {
-    fn disk_report(&self, heartbeat: &Heartbeat) -> ReportDisk {
+    fn look_at_disk(&mut self, heartbeat: &Heartbeat, now: Duration) {
+        let ms = |ms: i64| Duration::from_millis(u64::try_from(ms).unwrap_or(0));
+        let flush = ms(heartbeat.oldest_unfinished_flush_ms);
+        let worker = ms(heartbeat.longest_worker_stall_ms);
+        let stalled = self.stalls.heard(flush, worker, now);
+        if stalled && !self.disk.stalled {
+            tracing::warn!(node = %self.node, ?flush, ?worker, "a node stalls");
+        }
+        self.disk = NodeDisk {
+            pressure: heartbeat.disk_pressure().into(),
+            stalled,
+        };
+    }
+
+    fn disk_report(&self) -> ReportDisk {
         ReportDisk {
             node: self.node,
             epoch: self.epoch,
-            pressure: heartbeat.disk_pressure().into(),
+            disk: self.disk,
         }
     }
 }

@@ -17,7 +17,7 @@ use crate::cluster::sessions::{Expired, Patience, Sessions, StreamId};
 use crate::cluster::{FenceNode, ForgetNode};
 use crate::service::questions::Questions;
 use crate::service::session::{self, Outbox};
-use crate::service::{Shared, unclean_elections};
+use crate::service::{Shared, stalled_nodes, unclean_elections};
 
 /// How often sessions are looked at.
 const TICK: Duration = Duration::from_millis(100);
@@ -163,6 +163,10 @@ pub(crate) async fn watch_over(shared: &Arc<Shared>) {
     shared
         .shutdown
         .spawn(async move { unclean_elections::watch_over(&electing).await });
+    let relieving = Arc::clone(shared);
+    shared
+        .shutdown
+        .spawn(async move { stalled_nodes::watch_over(&relieving).await });
     let mut ticks = tokio::time::interval(TICK);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut fenced_since = BTreeMap::new();

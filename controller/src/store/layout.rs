@@ -238,7 +238,7 @@ fn put(key: &str, value: &Bytes) -> Result<Change, LayoutError> {
         Name::State(id) => {
             Change::PutNodeState(id, decode::<grpc::NodeState>(key, value)?.try_into().map_err(invalid)?)
         }
-        Name::Disk(id) => Change::PutNodeDisk(id, decode::<grpc::NodeDisk>(key, value)?.kind().into()),
+        Name::Disk(id) => Change::PutNodeDisk(id, decode::<grpc::NodeDisk>(key, value)?.into()),
         Name::Duty(id) => Change::PutNodeDuty(id, decode::<grpc::NodeDuty>(key, value)?.try_into().map_err(invalid)?),
         Name::Topic(name) => {
             let topic = decode::<grpc::Topic>(key, value)?;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::metadata::{
-    ClusterInfo, ConfigResource, DiskPressure, NodeDuty, NodeRegistration, NodeState, Partition, ShardAssignment,
+    ClusterInfo, ConfigResource, NodeDisk, NodeDuty, NodeRegistration, NodeState, Partition, ShardAssignment,
 };
 use crate::types::{NodeId, PartitionIndex, ProducerId, Revision, ShardId, TopicId};
 
@@ -17,7 +17,7 @@ pub enum Change {
     /// `nodes/<id>/state`
     PutNodeState(NodeId, NodeState),
     /// `nodes/<id>/disk`
-    PutNodeDisk(NodeId, DiskPressure),
+    PutNodeDisk(NodeId, NodeDisk),
     /// `nodes/<id>/duty`
     PutNodeDuty(NodeId, NodeDuty),
     /// All keys of a node.

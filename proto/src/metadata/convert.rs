@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use crate::grpc;
 use crate::metadata::{
-    Change, ClusterInfo, ConfigResource, DiskPressure, Endpoint, NodeDuty, NodeRegistration, NodeRole, NodeState,
+    Change, ClusterInfo, ConfigResource, DiskPressure, Endpoint, NodeDisk, NodeDuty, NodeRegistration, NodeRole, NodeState,
     Partition, ShardAssignment,
 };
 use crate::types::{
@@ -227,10 +227,20 @@ impl From<grpc::DiskPressureKind> for DiskPressure {
     }
 }
 
-impl From<DiskPressure> for grpc::NodeDisk {
-    fn from(disk: DiskPressure) -> Self {
+impl From<NodeDisk> for grpc::NodeDisk {
+    fn from(disk: NodeDisk) -> Self {
         Self {
-            kind: grpc::DiskPressureKind::from(disk).into(),
+            kind: grpc::DiskPressureKind::from(disk.pressure).into(),
+            stalled: disk.stalled,
+        }
+    }
+}
+
+impl From<grpc::NodeDisk> for NodeDisk {
+    fn from(disk: grpc::NodeDisk) -> Self {
+        Self {
+            pressure: disk.kind().into(),
+            stalled: disk.stalled,
         }
     }
 }
@@ -474,7 +484,7 @@ pub fn change_from_grpc(change: grpc::Change) -> Result<(Revision, Change), Conv
             Change::PutNodeRegistration(NodeId(put.id), present(put.registration, "registration")?.try_into()?)
         }
         Wire::PutNodeState(put) => Change::PutNodeState(NodeId(put.id), present(put.state, "node state")?.try_into()?),
-        Wire::PutNodeDisk(put) => Change::PutNodeDisk(NodeId(put.id), present(put.disk, "node disk")?.kind().into()),
+        Wire::PutNodeDisk(put) => Change::PutNodeDisk(NodeId(put.id), present(put.disk, "node disk")?.into()),
         Wire::PutNodeDuty(put) => Change::PutNodeDuty(NodeId(put.id), present(put.duty, "node duty")?.try_into()?),
         Wire::DeleteNode(id) => Change::DeleteNode(NodeId(id)),
         Wire::PutTopic(put) => {

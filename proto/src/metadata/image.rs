@@ -99,6 +99,15 @@ pub enum DiskPressure {
     Full,
 }
 
+/// How a broker's disk fares.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct NodeDisk {
+    /// How much room it has left.
+    pub pressure: DiskPressure,
+    /// Flushes take so long that it should lead nothing, and be waited for by nobody (`disk.stall.ms`).
+    pub stalled: bool,
+}
+
 /// A registered node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Node {
@@ -113,7 +122,7 @@ pub struct Node {
     /// What it is wanted for.
     pub duty: NodeDuty,
     /// How its disk fares.
-    pub disk: DiskPressure,
+    pub disk: NodeDisk,
 }
 
 /// A topic.

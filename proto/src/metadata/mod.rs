@@ -12,7 +12,7 @@ mod snapshot;
 pub use change::{Change, MetadataUpdate};
 pub use diff::{Difference, ImageDiff, PartitionDiff, diff};
 pub use image::{
-    ClusterInfo, ConfigResource, DiskPressure, Endpoint, MetadataImage, Node, NodeDuty, NodeRegistration, NodeRole,
+    ClusterInfo, ConfigResource, DiskPressure, Endpoint, MetadataImage, Node, NodeDisk, NodeDuty, NodeRegistration, NodeRole,
     NodeState, Partition, ShardAssignment, Topic,
 };
 pub use snapshot::{MetadataSnapshot, SnapshotEntry, SnapshotRefused};

@@ -1,7 +1,7 @@
 //! The whole image as a list of puts, each with the revision of its key: what a watcher gets first, and what the
 //! store loads.
 
-use crate::metadata::{Change, DiskPressure, MetadataImage, NodeDuty};
+use crate::metadata::{Change, MetadataImage, NodeDisk, NodeDuty};
 use crate::types::Revision;
 
 /// One key of the store as it stands.
@@ -104,7 +104,7 @@ impl MetadataImage {
                 node.epoch.get(),
                 Change::PutNodeRegistration(node.id, node.registration.clone()),
             );
-            if node.disk != DiskPressure::None {
+            if node.disk != NodeDisk::default() {
                 put(now, Change::PutNodeDisk(node.id, node.disk));
             }
             if node.duty != NodeDuty::Full {

@@ -9,6 +9,8 @@ pub(super) const DEFINITIONS: &[Definition] = definitions! {
         "Free room on the data disk below which producers are slowed down, and refused below a reserve of 1 % and at least 1 GiB (on small disks at most 5 %). At most 10 % of the disk. With this and disk.soft.free.percent at 0 only a full disk stops producers.";
     "disk.soft.free.percent": Int = Some("2"), Between(0, 50), Medium, ReadOnly, IMPLEMENTED,
         "As disk.soft.free.bytes, in percent of the disk; the larger of the two counts.";
+    "disk.stall.ms": Int = Some("2000"), Between(100, 600_000), Medium, ReadOnly, IMPLEMENTED,
+        "Age of an unfinished flush from which on a broker's disk counts as stalled: its leaderships move to others, and it leaves in-sync replicas where enough remain.";
     "etcd.endpoints": List = Some(""), Any, High, ReadOnly, IMPLEMENTED,
         "Where controllers find etcd: a list of host:port, or http:// and https:// addresses. Empty, the one controller of the cluster keeps the metadata in its own data directory.";
     "etcd.lease.ttl.ms": Int = Some("3000"), Between(1_000, 60_000), Medium, ReadOnly, IMPLEMENTED,

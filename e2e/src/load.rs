@@ -12,7 +12,7 @@ use rdkafka::producer::{BaseRecord, Producer, ProducerContext, ThreadedProducer}
 use rdkafka::{ClientContext, Offset, TopicPartitionList};
 use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -36,6 +36,23 @@ pub struct Work {
     pub members: usize,
     /// `session.timeout.ms` of the members.
     pub session_timeout: Duration,
+    /// The producer's rest after every ten records.
+    pub pause: Duration,
+}
+
+impl Work {
+    /// A topic of four partitions with an idempotent producer and a group of so many members.
+    pub fn new(topic: &str, members: usize) -> Self {
+        Self {
+            topic: topic.to_owned(),
+            partitions: 4,
+            delivery: Delivery::Once,
+            group: format!("{topic}-readers"),
+            members,
+            session_timeout: Duration::from_secs(10),
+            pause: Duration::from_millis(2),
+        }
+    }
 }
 
 /// A producer and the members of a group, that run until they are stopped.
@@ -46,11 +63,62 @@ pub struct Load {
     work: Work,
     /// What they were told.
     pub history: Shared,
+    /// What they saw of it while it went on.
+    pub seen: Arc<Seen>,
+}
+
+/// What clients saw.
+#[derive(Default)]
+pub struct Seen {
+    /// How often a member was told to give up partitions or to take some.
+    pub rebalances: AtomicU64,
+    gap: Mutex<Gap>,
+    errors: Mutex<Vec<String>>,
+}
+
+/// The longest time between two acknowledgements.
+#[derive(Default)]
+struct Gap {
+    last: Option<Instant>,
+    longest: Duration,
+}
+
+impl Seen {
+    fn acknowledged(&self) {
+        let mut gap = self.gap.lock().expect("no holder panics");
+        let now = Instant::now();
+        if let Some(last) = gap.last.replace(now) {
+            gap.longest = gap.longest.max(now - last);
+        }
+    }
+
+    /// The longest time between two acknowledgements since this was asked last.
+    ///
+    /// # Panics
+    /// When a client has panicked.
+    pub fn take_longest_gap(&self) -> Duration {
+        let mut gap = self.gap.lock().expect("no holder panics");
+        let until_now = gap.last.map_or(Duration::ZERO, |last| last.elapsed());
+        std::mem::take(&mut gap.longest).max(until_now)
+    }
+
+    /// Errors that librdkafka gave to a member of the group since this was asked last. Members go on after them.
+    ///
+    /// # Panics
+    /// When a client has panicked.
+    pub fn take_errors(&self) -> Vec<String> {
+        std::mem::take(&mut self.errors.lock().expect("no holder panics"))
+    }
+
+    fn error(&self, what: String) {
+        self.errors.lock().expect("no holder panics").push(what);
+    }
 }
 
 /// Notes every delivery.
 struct Deliveries {
     history: Shared,
+    seen: Arc<Seen>,
     waiting: Arc<AtomicU64>,
 }
 
@@ -62,7 +130,10 @@ impl ProducerContext for Deliveries {
     fn delivery(&self, result: &DeliveryResult<'_>, number: Self::DeliveryOpaque) {
         self.waiting.fetch_sub(1, Ordering::Relaxed);
         match result {
-            Ok(m) => self.history.acknowledged((m.partition(), m.offset()), *number),
+            Ok(m) => {
+                self.seen.acknowledged();
+                self.history.acknowledged((m.partition(), m.offset()), *number);
+            }
             Err((e, _)) => self.history.wrong(format!("record {number} was given up: {e}")),
         }
     }
@@ -70,14 +141,17 @@ impl ProducerContext for Deliveries {
 
 /// Where a member stands in the partitions that it owns. Whoever loses a partition forgets it, so that it does not commit
 /// behind its successor.
-#[derive(Default)]
-struct Positions(Mutex<HashMap<i32, i64>>);
+struct Positions {
+    next: Mutex<HashMap<i32, i64>>,
+    seen: Arc<Seen>,
+}
 
 impl ClientContext for Positions {}
 
 impl ConsumerContext for Positions {
     fn pre_rebalance(&self, _: &BaseConsumer<Self>, _: &Rebalance<'_>) {
-        self.0.lock().expect("no holder panics").clear();
+        self.seen.rebalances.fetch_add(1, Ordering::Relaxed);
+        self.next.lock().expect("no holder panics").clear();
     }
 }
 
@@ -96,22 +170,24 @@ pub fn client(bootstrap: &str) -> ClientConfig {
 impl Load {
     /// Starts them.
     pub fn start(bootstrap: &str, work: Work) -> Self {
-        let (stop, history) = (Arc::new(AtomicBool::new(false)), Shared::default());
-        let spawn = |run: fn(&str, &Work, &Shared, &AtomicBool)| {
-            let (bootstrap, work, history, stop) = (bootstrap.to_owned(), work.clone(), history.clone(), stop.clone());
-            std::thread::spawn(move || run(&bootstrap, &work, &history, &stop))
+        let (stop, history, seen) = (Arc::new(AtomicBool::new(false)), Shared::default(), Arc::default());
+        let client = || One {
+            bootstrap: bootstrap.to_owned(),
+            work: work.clone(),
+            history: history.clone(),
+            seen: Arc::clone(&seen),
+            stop: stop.clone(),
         };
-        let members = (0..work.members).map(|_| spawn(consume_and_commit)).collect();
-        let producer = {
-            let (bootstrap, work, history, stop) = (bootstrap.to_owned(), work.clone(), history.clone(), stop.clone());
-            std::thread::spawn(move || produce(&bootstrap, &work, &history, &stop))
-        };
+        let member = |client: One| std::thread::spawn(move || client.consume_and_commit());
+        let members = (0..work.members).map(|_| member(client())).collect();
+        let producer = client();
         Self {
-            stop,
-            producer,
+            producer: std::thread::spawn(move || producer.produce()),
             members,
+            stop,
             work,
             history,
+            seen,
         }
     }
 
@@ -138,95 +214,125 @@ pub fn sent_to(partition: i32, sent: u64, partitions: i32) -> BTreeSet<u64> {
     (partition as u64..sent).step_by(partitions as usize).collect()
 }
 
-fn produce(bootstrap: &str, work: &Work, history: &Shared, stop: &AtomicBool) -> u64 {
-    let waiting = Arc::new(AtomicU64::new(0));
-    let context = Deliveries {
-        history: history.clone(),
-        waiting: waiting.clone(),
-    };
-    let mut config = client(bootstrap);
-    match work.delivery {
-        Delivery::Once => config.set("enable.idempotence", "true"),
-        Delivery::AtLeastOnce => config.set("max.in.flight", "1"),
-    };
-    let producer: ThreadedProducer<Deliveries> = config
-        .set("acks", "all")
-        .set("message.timeout.ms", "0")
-        .set("linger.ms", "2")
-        .create_with_context(context)
-        .expect("a producer");
-    let mut rng = StdRng::seed_from_u64(1);
-    let mut number = 0;
-    while !stop.load(Ordering::Relaxed) {
-        if waiting.load(Ordering::Relaxed) >= IN_FLIGHT {
-            std::thread::sleep(Duration::from_millis(1));
-            continue;
-        }
-        let value = format!("{number} {}", "x".repeat(rng.random_range(0..1500)));
-        let record = BaseRecord::<str, str, _>::with_opaque_to(&work.topic, Box::new(number))
-            .partition((number % work.partitions as u64) as i32)
-            .payload(&value);
-        waiting.fetch_add(1, Ordering::Relaxed);
-        producer.send(record).map_err(|(e, _)| e).expect("the queue has room");
-        number += 1;
-        if number % 10 == 0 {
-            std::thread::sleep(Duration::from_millis(2));
-        }
-    }
-    producer.flush(LAST).expect("everything is acknowledged in the end");
-    number
+/// One client.
+struct One {
+    bootstrap: String,
+    work: Work,
+    history: Shared,
+    seen: Arc<Seen>,
+    stop: Arc<AtomicBool>,
 }
 
-fn consume_and_commit(bootstrap: &str, work: &Work, history: &Shared, stop: &AtomicBool) {
-    let consumer: BaseConsumer<Positions> = client(bootstrap)
-        .set("group.id", &work.group)
-        .set("enable.auto.commit", "false")
-        .set("auto.offset.reset", "earliest")
-        .set("session.timeout.ms", work.session_timeout.as_millis().to_string())
-        // Often enough that one gets through between two kills: a member that is thrown out waits for its own session.
-        .set("heartbeat.interval.ms", "200")
-        .create_with_context(Positions::default())
-        .expect("a consumer");
-    consumer.subscribe(&[&work.topic]).expect("a subscription");
-    let mut since = Instant::now();
-    while !stop.load(Ordering::Relaxed) {
-        let Some(Ok(message)) = consumer.poll(Duration::from_millis(50)) else {
-            continue;
+impl One {
+    fn is_over(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
+    }
+
+    fn produce(self) -> u64 {
+        let waiting = Arc::new(AtomicU64::new(0));
+        let context = Deliveries {
+            history: self.history.clone(),
+            seen: Arc::clone(&self.seen),
+            waiting: waiting.clone(),
         };
-        let place = (message.partition(), message.offset());
-        history.read(place, number_of(message.payload()));
-        let positions = &consumer.client().context().0;
-        if let Some(before) = positions.lock().expect("no holder panics").insert(place.0, place.1 + 1)
-            && before != place.1
-        {
-            history.wrong(format!("a consumer was given {place:?} after offset {}", before - 1));
+        let mut config = client(&self.bootstrap);
+        match self.work.delivery {
+            Delivery::Once => config.set("enable.idempotence", "true"),
+            Delivery::AtLeastOnce => config.set("max.in.flight", "1"),
+        };
+        let producer: ThreadedProducer<Deliveries> = config
+            .set("acks", "all")
+            .set("message.timeout.ms", "0")
+            .set("linger.ms", "2")
+            .create_with_context(context)
+            .expect("a producer");
+        let mut rng = StdRng::seed_from_u64(1);
+        let mut number = 0;
+        while !self.is_over() {
+            if waiting.load(Ordering::Relaxed) >= IN_FLIGHT {
+                std::thread::sleep(Duration::from_millis(1));
+                continue;
+            }
+            let value = format!("{number} {}", "x".repeat(rng.random_range(0..1500)));
+            let record = BaseRecord::<str, str, _>::with_opaque_to(&self.work.topic, Box::new(number))
+                .partition((number % self.work.partitions as u64) as i32)
+                .payload(&value);
+            waiting.fetch_add(1, Ordering::Relaxed);
+            producer.send(record).map_err(|(e, _)| e).expect("the queue has room");
+            number += 1;
+            if number.is_multiple_of(10) {
+                std::thread::sleep(self.work.pause);
+            }
         }
-        if since.elapsed() > Duration::from_millis(20) {
-            commit(&consumer, &work.topic, history);
-            since = Instant::now();
+        producer.flush(LAST).expect("everything is acknowledged in the end");
+        number
+    }
+
+    fn consume_and_commit(self) {
+        let context = Positions {
+            next: Mutex::default(),
+            seen: Arc::clone(&self.seen),
+        };
+        let consumer: BaseConsumer<Positions> = client(&self.bootstrap)
+            .set("group.id", &self.work.group)
+            .set("enable.auto.commit", "false")
+            .set("auto.offset.reset", "earliest")
+            .set("session.timeout.ms", self.work.session_timeout.as_millis().to_string())
+            // Often enough that one gets through between two kills: a member that is thrown out waits for its own session.
+            .set("heartbeat.interval.ms", "200")
+            .create_with_context(context)
+            .expect("a consumer");
+        consumer.subscribe(&[&self.work.topic]).expect("a subscription");
+        let mut since = Instant::now();
+        while !self.is_over() {
+            let message = match consumer.poll(Duration::from_millis(50)) {
+                Some(Ok(message)) => message,
+                Some(Err(error)) => {
+                    self.seen.error(format!("poll: {error}"));
+                    continue;
+                }
+                None => continue,
+            };
+            let place = (message.partition(), message.offset());
+            self.history.read(place, number_of(message.payload()));
+            let before = positions(&consumer).insert(place.0, place.1 + 1);
+            if let Some(before) = before.filter(|before| *before != place.1) {
+                let after = before - 1;
+                self.history
+                    .wrong(format!("a consumer was given {place:?} after offset {after}"));
+            }
+            if since.elapsed() > Duration::from_millis(20) {
+                self.commit(&consumer);
+                since = Instant::now();
+            }
+        }
+    }
+
+    /// Commits positions that moved, and notes them once they are acknowledged.
+    fn commit(&self, consumer: &BaseConsumer<Positions>) {
+        let committed = self.history.lock().committed.clone();
+        let moved: Vec<Place> = positions(consumer)
+            .iter()
+            .map(|(p, o)| (*p, *o))
+            .filter(|(p, o)| committed.get(p) != Some(o))
+            .collect();
+        if moved.is_empty() {
+            return;
+        }
+        let mut list = TopicPartitionList::new();
+        for (partition, offset) in &moved {
+            list.add_partition_offset(&self.work.topic, *partition, Offset::Offset(*offset))
+                .expect("an offset");
+        }
+        match consumer.commit(&list, CommitMode::Sync) {
+            Ok(()) => self.history.committed(&moved),
+            Err(error) => self.seen.error(format!("commit: {error}")),
         }
     }
 }
 
-/// Commits positions that moved, and notes them once they are acknowledged.
-fn commit(consumer: &BaseConsumer<Positions>, topic: &str, history: &Shared) {
-    let committed = history.lock().committed.clone();
-    let positions = consumer.client().context().0.lock().expect("no holder panics").clone();
-    let moved: Vec<Place> = positions
-        .into_iter()
-        .filter(|(p, o)| committed.get(p) != Some(o))
-        .collect();
-    if moved.is_empty() {
-        return;
-    }
-    let mut list = TopicPartitionList::new();
-    for (partition, offset) in &moved {
-        list.add_partition_offset(topic, *partition, Offset::Offset(*offset))
-            .expect("an offset");
-    }
-    if consumer.commit(&list, CommitMode::Sync).is_ok() {
-        history.committed(&moved);
-    }
+fn positions(consumer: &BaseConsumer<Positions>) -> MutexGuard<'_, HashMap<i32, i64>> {
+    consumer.client().context().next.lock().expect("no holder panics")
 }
 
 /// Reads the whole topic and checks it against what the clients were told.

@@ -1,6 +1,6 @@
 //! The raw client for several brokers: each request goes to the broker that it is for, over a connection that is kept.
 
-use crate::raw::Raw;
+use crate::raw::{Producer, Raw, batch};
 use anyhow::{Context, ensure};
 use kafka_protocol::messages::MetadataResponse;
 use kafka_protocol::records::{BatchDecodeInfo, Record};
@@ -9,6 +9,9 @@ use std::time::{Duration, Instant};
 
 /// How long a new topic may take until every partition can be read.
 const USABLE: Duration = Duration::from_secs(30);
+
+/// Rest before the same is asked again.
+const RETRY: Duration = Duration::from_millis(5);
 
 /// Requests to whoever they are for.
 pub struct Routed {
@@ -106,6 +109,54 @@ impl Routed {
         Ok(())
     }
 
+    /// Produces one record with acks=all to the leader of a partition: error code and offset.
+    ///
+    /// # Errors
+    /// As [`Routed::leader`].
+    pub fn produce(&mut self, topic: &str, partition: i32, value: &str) -> anyhow::Result<(i16, i64)> {
+        self.leader(topic, partition, |raw| {
+            raw.produce(topic, partition, batch(&[(None, value)], Producer::NONE))
+        })
+    }
+
+    /// Produces one record, again and again until it is acknowledged: its offset.
+    ///
+    /// # Panics
+    /// When it is not within `limit`.
+    pub fn produce_in(&mut self, topic: &str, partition: i32, value: &str, limit: Duration) -> i64 {
+        let deadline = Instant::now() + limit;
+        loop {
+            let answer = self.produce(topic, partition, value);
+            if let Ok((0, offset)) = answer {
+                return offset;
+            }
+            assert!(
+                Instant::now() < deadline,
+                "{topic}-{partition} takes no record within {limit:?}: {answer:?}"
+            );
+            std::thread::sleep(RETRY);
+        }
+    }
+
+    /// Waits until every partition of the topic has so many in-sync replicas.
+    ///
+    /// # Panics
+    /// When it does not within `limit`.
+    pub fn wait_for_isr(&mut self, topic: &str, replicas: usize, limit: Duration) {
+        let deadline = Instant::now() + limit;
+        loop {
+            let smallest = self.smallest_isr(topic);
+            if smallest.as_ref().is_ok_and(|isr| *isr >= replicas) {
+                return;
+            }
+            assert!(
+                Instant::now() < deadline,
+                "{topic} has not {replicas} in-sync replicas within {limit:?}: {smallest:?}"
+            );
+            std::thread::sleep(RETRY);
+        }
+    }
+
     /// Whether a partition can be read: by a fetch from its start.
     ///
     /// # Errors
@@ -152,6 +203,15 @@ impl Routed {
     /// As [`Raw::committed`].
     pub fn committed(&mut self, group: &str, topic: &str, partitions: i32) -> anyhow::Result<Vec<i64>> {
         self.any(|raw| raw.committed(group, topic, partitions))
+    }
+
+    /// `HOST:PORT` of a partition's leader.
+    ///
+    /// # Errors
+    /// As [`Routed::leader`].
+    pub fn leader_of(&mut self, topic: &str, partition: i32) -> anyhow::Result<String> {
+        let metadata = self.any(|raw| raw.metadata(topic))?;
+        leader_address(&metadata, partition).with_context(|| format!("{topic}-{partition} has no leader"))
     }
 
     /// The smallest number of in-sync replicas that a partition of the topic has.

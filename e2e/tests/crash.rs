@@ -9,7 +9,7 @@
 use highwater_e2e::broker::{Broker, is_kafka};
 use highwater_e2e::client::wait_until;
 use highwater_e2e::disk::Disk;
-use highwater_e2e::history::{Delivery, History};
+use highwater_e2e::history::History;
 use highwater_e2e::load::{Load, Work, check_log};
 use highwater_e2e::power_cut::{check_whole, commit_end, power_cut};
 use rand::rngs::StdRng;
@@ -19,17 +19,9 @@ use std::time::Duration;
 
 const PARTITIONS: i32 = 4;
 const TOPIC: &str = "crash";
-const GROUP: &str = "crash-readers";
 
 fn work() -> Work {
-    Work {
-        topic: TOPIC.to_owned(),
-        partitions: PARTITIONS,
-        delivery: Delivery::Once,
-        group: GROUP.to_owned(),
-        members: 1,
-        session_timeout: Duration::from_secs(10),
-    }
+    Work::new(TOPIC, 1)
 }
 
 /// Up to where each partition's folder was flushed for sure: behind what was acknowledged, and behind what a consumer
@@ -41,7 +33,7 @@ fn flushed_ends(broker: &Broker, history: &History) -> HashMap<String, i64> {
         *end = (*end).max(offset + 1);
     }
     if let Some((partition, offset)) = history.last_commit {
-        let found = commit_end(&broker.log_dir(), GROUP, TOPIC, partition, offset);
+        let found = commit_end(&broker.log_dir(), &work().group, TOPIC, partition, offset);
         let (dir, end) = found.expect("an acknowledged commit is in the log after kill -9");
         ends.insert(dir, end);
     }
@@ -130,7 +122,7 @@ fn check_commits(broker: &Broker, before: &HashMap<i32, i64>, round: u32, damage
     wait_until("the group's coordinator answers", Duration::from_secs(20), || {
         broker
             .raw()
-            .committed(GROUP, TOPIC, PARTITIONS)
+            .committed(&work().group, TOPIC, PARTITIONS)
             .map(|offsets| now = offsets)
             .is_ok()
     });

@@ -39,7 +39,10 @@ pub struct ShardMove {
 /// more than another. None while everything is as it should be.
 #[must_use]
 pub fn planned_moves(image: &MetadataImage) -> Vec<ShardMove> {
-    KINDS.into_iter().flat_map(|kind| planned_moves_of(image, kind)).collect()
+    KINDS
+        .into_iter()
+        .flat_map(|kind| planned_moves_of(image, kind))
+        .collect()
 }
 
 fn planned_moves_of(image: &MetadataImage, kind: ShardKind) -> Vec<ShardMove> {

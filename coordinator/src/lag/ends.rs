@@ -55,7 +55,7 @@ fn wire(query: &Query) -> WireQuery {
     WireQuery {
         topic_id: uuid_bytes(query.topic_id.0),
         partition: query.partition,
-        timestamp_at_offset: query.committed.as_ref().map(|committed| committed.1),
+        timestamp_at_offset: query.committed.as_ref().map(|(_, _, offset)| *offset),
     }
 }
 

@@ -4,21 +4,36 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
+use highwater_proto::metadata::MetadataImage;
+use highwater_proto::types::NodeId;
 use parking_lot::Mutex;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric as _};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::gauge::ConstGauge;
+use tokio::sync::watch;
 
-use super::report::{GroupLag, Report, TopicEnds};
+use super::report::{GroupLag, Report, Share, TopicEnds};
 
-/// The last report, shown at each scrape.
-#[derive(Clone, Debug, Default)]
-pub(super) struct LagMetrics(Arc<Mutex<Arc<Report>>>);
+/// The last report, shown at each scrape: what has moved to another coordinator since is not.
+#[derive(Clone, Debug)]
+pub(super) struct LagMetrics {
+    report: Arc<Mutex<Arc<Report>>>,
+    images: watch::Receiver<Arc<MetadataImage>>,
+    coordinator: NodeId,
+}
 
 impl LagMetrics {
+    pub(super) fn new(coordinator: NodeId, images: watch::Receiver<Arc<MetadataImage>>) -> Self {
+        Self {
+            report: Arc::default(),
+            images,
+            coordinator,
+        }
+    }
+
     pub(super) fn publish(&self, report: Report) {
-        *self.0.lock() = Arc::new(report);
+        *self.report.lock() = Arc::new(report);
     }
 }
 
@@ -40,7 +55,12 @@ fn family<'a>(
 
 impl Collector for LagMetrics {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let report = Arc::clone(&self.0.lock());
+        let report = Arc::clone(&self.report.lock());
+        let image = Arc::clone(&self.images.borrow());
+        let report = report.within(&Share {
+            image: &image,
+            coordinator: self.coordinator,
+        });
         groups(&mut encoder, &report)?;
         sums(&mut encoder, &report)?;
         topics(&mut encoder, &report)?;
@@ -57,7 +77,7 @@ fn groups(encoder: &mut DescriptorEncoder<'_>, report: &Report) -> fmt::Result {
             report
                 .members
                 .iter()
-                .try_for_each(|(group, members)| write(&[("consumergroup", group)], *members as f64))
+                .try_for_each(|(_, group, members)| write(&[("consumergroup", group)], *members as f64))
         },
     )?;
     let each = |value: fn(&GroupLag) -> Option<f64>| {
@@ -197,14 +217,65 @@ type Figure = fn(&TopicEnds) -> Option<i64>;
 mod tests {
     use highwater_node::clock::Clock;
     use highwater_node::telemetry::Metrics;
-    use highwater_proto::types::{NodeId, TimestampMs};
+    use highwater_proto::metadata::{
+        Change, MetadataUpdate, NodeRegistration, NodeRole, NodeState, Partition, ShardAssignment,
+    };
+    use highwater_proto::types::{
+        CONSUMER_OFFSETS_TOPIC, CoordinatorEpoch, PartitionIndex, Revision, ShardId, ShardKind, TimestampMs, TopicId,
+    };
+    use uuid::Uuid;
 
     use super::*;
     use crate::lag::report::Placement;
 
+    const ME: NodeId = NodeId(1_000_000);
+    const SHARD: ShardId = ShardId {
+        kind: ShardKind::Group,
+        index: PartitionIndex(0),
+    };
+
+    fn owned_by(owner: NodeId, epoch: i32) -> Change {
+        let assignment = ShardAssignment {
+            owner: Some(owner),
+            epoch: CoordinatorEpoch(epoch),
+        };
+        Change::PutShard(SHARD, assignment)
+    }
+
+    /// One coordinator with one shard.
+    fn image() -> MetadataImage {
+        let registration = NodeRegistration {
+            role: NodeRole::Coordinator,
+            incarnation: Uuid::from_u128(1),
+            directory_id: Uuid::nil(),
+            endpoints: Vec::new(),
+            rack: None,
+            api_ranges: Vec::new(),
+        };
+        let topic_id = TopicId(Uuid::from_u128(2));
+        let changes = vec![
+            Change::PutNodeRegistration(ME, registration),
+            Change::PutNodeState(ME, NodeState::Active),
+            Change::PutPartition(topic_id, PartitionIndex(0), Partition::default()),
+            Change::PutTopic {
+                name: CONSUMER_OFFSETS_TOPIC.to_owned(),
+                topic_id,
+                partition_count: 1,
+                configs: BTreeMap::new(),
+                owner: None,
+            },
+            owned_by(ME, 1),
+        ];
+        MetadataImage::default().apply(&MetadataUpdate {
+            revision: Revision(1),
+            changes,
+        })
+    }
+
     #[test]
     fn names_and_labels_are_those_of_kafka_exporter() {
         let lag = |partition, lag| GroupLag {
+            shard: SHARD,
             group: "g".into(),
             topic: "t".into(),
             partition,
@@ -212,11 +283,12 @@ mod tests {
             lag,
             lag_seconds: lag.map(|_| 1.5),
         };
-        let published = LagMetrics::default();
+        let (images, followed) = watch::channel(Arc::new(image()));
+        let published = LagMetrics::new(ME, followed);
         let metrics = Metrics::new(&Clock::manual(TimestampMs(0)).0);
         metrics.register_collector(published.clone());
         published.publish(Report {
-            members: vec![("g".into(), 3)],
+            members: vec![(SHARD, "g".into(), 3)],
             groups: vec![lag(0, Some(5)), lag(1, None), lag(2, Some(7))],
             topics: vec![TopicEnds {
                 topic: "t".into(),
@@ -258,5 +330,16 @@ mod tests {
             assert!(found, "{line} is missing in\n{text}");
         }
         assert!(!text.contains(r#"kafka_consumergroup_lag{consumergroup="g",topic="t",partition="1"}"#));
+
+        // Its next owner tells of the group and of the topic from now on.
+        let moved = images.borrow().apply(&MetadataUpdate {
+            revision: Revision(2),
+            changes: vec![owned_by(NodeId(1_000_001), 2)],
+        });
+        images.send_replace(Arc::new(moved));
+        let text = metrics.encode().unwrap();
+        assert!(!text.contains(r#"consumergroup="g""#), "{text}");
+        assert!(!text.contains(r#"topic="t""#), "{text}");
+        assert!(text.contains("kafka_brokers 1"), "{text}");
     }
 }

@@ -12,26 +12,30 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use highwater_node::telemetry::Metrics;
-use highwater_proto::metadata::MetadataImage;
-use highwater_proto::types::{PartitionIndex, ShardId, ShardKind};
 use tokio_util::sync::CancellationToken;
 
 use crate::runtime::Runtime;
 
 use self::metrics::LagMetrics;
-use self::report::Query;
+use self::report::{Query, Share};
 
 /// Partitions that one round asks for.
 const MAX_QUERIES: usize = 100_000;
 
-/// Looks at lag again and again until `stop`.
+/// Looks at lag again and again until `stop`, and soon after shards have come.
 pub(crate) async fn watch(runtime: Arc<Runtime>, metrics: Metrics, stop: CancellationToken) {
-    let published = LagMetrics::default();
+    let published = LagMetrics::new(runtime.config.node_id, runtime.images.clone());
     metrics.register_collector(published.clone());
+    let interval = runtime.config.lag_interval;
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
-            () = tokio::time::sleep(runtime.config.lag_interval) => {}
+            () = tokio::time::sleep(interval) => {}
+            // Usually more of them come.
+            () = async {
+                runtime.loaded.notified().await;
+                tokio::time::sleep(interval.min(SOON)).await;
+            } => {}
         }
         published.publish(round(&runtime).await);
     }
@@ -41,8 +45,12 @@ pub(crate) async fn watch(runtime: Arc<Runtime>, metrics: Metrics, stop: Cancell
 pub(crate) async fn round(runtime: &Runtime) -> report::Report {
     let shards = runtime.offsets().await;
     let image = runtime.image();
+    let share = Share {
+        image: &image,
+        coordinator: runtime.config.node_id,
+    };
     let mut queries = report::group_queries(&shards, &image);
-    queries.extend(topic_queries(runtime, &image));
+    queries.extend(topic_queries(&share));
     if queries.len() > MAX_QUERIES {
         tracing::warn!(
             partitions = queries.len(),
@@ -53,34 +61,13 @@ pub(crate) async fn round(runtime: &Runtime) -> report::Report {
     }
     let ends = ends::fetch(&runtime.brokers, &image, &queries).await;
     let mut report = report::compute(&shards, &image, &queries, &ends, runtime.clock.now_ms());
-    let first = image.live_coordinators().next().map(|node| node.id);
-    if first == Some(runtime.config.node_id) {
-        report.brokers = Some(report::brokers(&image));
-    }
+    report.brokers = share.is_first().then(|| report::brokers(&image));
     report
 }
 
 /// The partitions of the topics that this coordinator reports on.
-fn topic_queries(runtime: &Runtime, image: &MetadataImage) -> Vec<Query> {
-    let shard_count = image
-        .topic(ShardKind::Group.topic())
-        .map_or(0, |topic| topic.partitions.len());
-    // Before anybody has used a group there are no shards: then one coordinator reports on everything.
-    let first = image.live_coordinators().next().map(|node| node.id);
-    let owner = |name: &str| match report::home_shard(name, shard_count) {
-        Some(index) => {
-            let kind = ShardKind::Group;
-            let index = PartitionIndex(index);
-            image
-                .shards
-                .get(&ShardId { kind, index })
-                .and_then(|assignment| assignment.owner)
-        }
-        None => first,
-    };
-    let topics = image
-        .topics()
-        .filter(|topic| owner(&topic.name) == Some(runtime.config.node_id));
+fn topic_queries(share: &Share<'_>) -> Vec<Query> {
+    let topics = share.image.topics().filter(|topic| share.has_topic(&topic.name));
     let partitions = topics.flat_map(|topic| {
         (0..topic.partitions.len()).map(|index| Query {
             topic: Arc::clone(&topic.name),
@@ -92,5 +79,7 @@ fn topic_queries(runtime: &Runtime, image: &MetadataImage) -> Vec<Query> {
     partitions.take(MAX_QUERIES).collect()
 }
 
+/// How soon after a shard has come its figures are looked at.
+const SOON: Duration = Duration::from_secs(1);
 /// How long a broker may take to answer for its partitions.
 const ENDS_TIMEOUT: Duration = Duration::from_secs(5);

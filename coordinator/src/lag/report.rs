@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use highwater_proto::metadata::{MetadataImage, Node, Partition};
-use highwater_proto::types::{NodeId, PartitionIndex, TimestampMs, TopicId};
+use highwater_proto::types::{NodeId, PartitionIndex, ShardId, ShardKind, TimestampMs, TopicId};
 
 use crate::runtime::{GRPC_LISTENER, ShardOffsets};
 
@@ -14,8 +14,8 @@ pub(crate) struct Query {
     pub(crate) topic: Arc<str>,
     pub(crate) topic_id: TopicId,
     pub(crate) partition: i32,
-    /// Group and offset.
-    pub(crate) committed: Option<(Arc<str>, i64)>,
+    /// Shard, group and offset.
+    pub(crate) committed: Option<(ShardId, Arc<str>, i64)>,
 }
 
 /// Where a partition ends.
@@ -30,6 +30,7 @@ pub(crate) struct End {
 /// How far a group is on a partition.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct GroupLag {
+    pub(crate) shard: ShardId,
     pub(crate) group: Arc<str>,
     pub(crate) topic: Arc<str>,
     pub(crate) partition: i32,
@@ -75,13 +76,66 @@ impl From<&Partition> for Placement {
 /// One look at consumer lag.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Report {
-    pub(crate) members: Vec<(Arc<str>, usize)>,
+    /// Groups with how many members they have.
+    pub(crate) members: Vec<(ShardId, Arc<str>, usize)>,
     pub(crate) groups: Vec<GroupLag>,
     pub(crate) topics: Vec<TopicEnds>,
     /// Partitions of the topics in `topics`.
     pub(crate) partition_counts: BTreeMap<Arc<str>, usize>,
     /// The live brokers with their addresses; one coordinator of the cluster tells.
     pub(crate) brokers: Option<Vec<(NodeId, String)>>,
+}
+
+/// What one coordinator tells of, by an image: the shards that it owns and the topics that are spread over the shards. So
+/// nothing is told twice, also while shards move.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Share<'a> {
+    pub(crate) image: &'a MetadataImage,
+    pub(crate) coordinator: NodeId,
+}
+
+impl Share<'_> {
+    pub(crate) fn has_shard(&self, shard: ShardId) -> bool {
+        let assignment = self.image.shards.get(&shard);
+        assignment.is_some_and(|it| it.owner == Some(self.coordinator))
+    }
+
+    pub(crate) fn has_topic(&self, topic: &str) -> bool {
+        let group = ShardKind::Group;
+        let shards = self
+            .image
+            .topic(group.topic())
+            .map_or(0, |topic| topic.partitions.len());
+        match home_shard(topic, shards) {
+            Some(index) => self.has_shard(ShardId {
+                kind: group,
+                index: PartitionIndex(index),
+            }),
+            // Before anybody has used a group there are no shards: then one coordinator tells of everything.
+            None => self.is_first(),
+        }
+    }
+
+    /// Tells what concerns no topic.
+    pub(crate) fn is_first(&self) -> bool {
+        let first = self.image.live_coordinators().next();
+        first.is_some_and(|node| node.id == self.coordinator)
+    }
+}
+
+impl Report {
+    /// What of it is (still) this coordinator's to tell.
+    pub(crate) fn within(&self, share: &Share<'_>) -> Self {
+        let mut report = self.clone();
+        report.members.retain(|(shard, ..)| share.has_shard(*shard));
+        report.groups.retain(|lag| share.has_shard(lag.shard));
+        report.partition_counts.retain(|topic, _| share.has_topic(topic));
+        report
+            .topics
+            .retain(|ends| report.partition_counts.contains_key(&ends.topic));
+        report.brokers = report.brokers.filter(|_| share.is_first());
+        report
+    }
 }
 
 /// The live brokers with the address of their first listener for clients.
@@ -97,7 +151,10 @@ pub(crate) fn brokers(image: &MetadataImage) -> Vec<(NodeId, String)> {
 /// What to ask for the offsets of the groups. Those of topics that are gone have no lag.
 pub(crate) fn group_queries(shards: &[ShardOffsets], image: &MetadataImage) -> Vec<Query> {
     let mut queries = Vec::new();
-    for committed in shards.iter().flat_map(|shard| &shard.offsets) {
+    let all = shards
+        .iter()
+        .flat_map(|shard| shard.offsets.iter().map(|committed| (shard.shard, committed)));
+    for (shard, committed) in all {
         let Some(topic) = image.topic(&committed.topic) else {
             continue;
         };
@@ -107,7 +164,7 @@ pub(crate) fn group_queries(shards: &[ShardOffsets], image: &MetadataImage) -> V
                 topic: Arc::clone(&topic.name),
                 topic_id: topic.id,
                 partition: committed.partition,
-                committed: Some((Arc::clone(&committed.group), committed.offset)),
+                committed: Some((shard, Arc::clone(&committed.group), committed.offset)),
             });
         }
     }
@@ -123,13 +180,15 @@ pub(crate) fn compute(
     now: TimestampMs,
 ) -> Report {
     let mut report = Report {
-        members: shards.iter().flat_map(|shard| shard.groups.iter().cloned()).collect(),
+        members: shards.iter().flat_map(members).collect(),
         ..Report::default()
     };
     let mut topics = BTreeSet::new();
     for (query, end) in queries.iter().zip(ends) {
         match (&query.committed, end) {
-            (Some((group, offset)), end) => report.groups.push(group_lag(query, group, *offset, *end, now)),
+            (Some((shard, group, offset)), end) => {
+                report.groups.push(group_lag(query, *shard, group, *offset, *end, now));
+            }
             (None, end) => {
                 topics.insert(Arc::clone(&query.topic));
                 report.topics.push(TopicEnds {
@@ -152,13 +211,26 @@ pub(crate) fn compute(
     report
 }
 
-fn group_lag(query: &Query, group: &Arc<str>, offset: i64, end: Option<End>, now: TimestampMs) -> GroupLag {
+fn members(shard: &ShardOffsets) -> impl Iterator<Item = (ShardId, Arc<str>, usize)> {
+    let groups = shard.groups.iter();
+    groups.map(|(group, members)| (shard.shard, Arc::clone(group), *members))
+}
+
+fn group_lag(
+    query: &Query,
+    shard: ShardId,
+    group: &Arc<str>,
+    offset: i64,
+    end: Option<End>,
+    now: TimestampMs,
+) -> GroupLag {
     let lag = end.map(|end| (end.high_watermark - offset.max(end.log_start)).max(0));
     let age = |end: End| {
         let since = end.timestamp.map_or(now.get(), TimestampMs::get);
         now.get().saturating_sub(since).max(0) as f64 / 1000.0
     };
     GroupLag {
+        shard,
         group: Arc::clone(group),
         topic: Arc::clone(&query.topic),
         partition: query.partition,
@@ -187,6 +259,10 @@ mod tests {
     use crate::runtime::GroupOffset;
 
     const TOPIC: TopicId = TopicId(Uuid::from_u128(7));
+    const SHARD: ShardId = ShardId {
+        kind: ShardKind::Group,
+        index: PartitionIndex(0),
+    };
 
     fn image() -> MetadataImage {
         let changes = vec![
@@ -208,6 +284,7 @@ mod tests {
 
     fn committed(topic: &str, topic_id: TopicId, partition: i32, offset: i64) -> Vec<ShardOffsets> {
         vec![ShardOffsets {
+            shard: SHARD,
             groups: vec![("g".into(), 2)],
             offsets: vec![GroupOffset {
                 group: "g".into(),
@@ -223,7 +300,7 @@ mod tests {
         let shards = committed("t", TOPIC, 0, offset);
         let queries = group_queries(&shards, &image());
         let mut report = compute(&shards, &image(), &queries, &[end], TimestampMs(10_000));
-        assert_eq!(report.members, [("g".into(), 2)]);
+        assert_eq!(report.members, [(SHARD, "g".into(), 2)]);
         report.groups.remove(0)
     }
 

@@ -14,7 +14,7 @@ use highwater_proto::kafka::ErrorCode;
 use highwater_proto::metadata::MetadataImage;
 use highwater_proto::types::{ShardId, TopicId};
 use parking_lot::Mutex;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::CoordinatorConfig;
@@ -34,6 +34,8 @@ pub(crate) struct Runtime {
     pub(crate) images: watch::Receiver<Arc<MetadataImage>>,
     pub(crate) brokers: Brokers,
     shards: Mutex<HashMap<ShardId, ShardHandle>>,
+    /// Some shard can be served.
+    pub(crate) loaded: Notify,
 }
 
 /// The way to a shard's task.
@@ -52,8 +54,9 @@ enum Message {
 }
 
 /// Members and committed offsets of a shard.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(crate) struct ShardOffsets {
+    pub(crate) shard: ShardId,
     /// Groups and how many members they have.
     pub(crate) groups: Vec<(Arc<str>, usize)>,
     pub(crate) offsets: Vec<GroupOffset>,
@@ -82,6 +85,7 @@ impl Runtime {
             images,
             brokers,
             shards: Mutex::new(HashMap::new()),
+            loaded: Notify::new(),
         }
     }
 

@@ -131,7 +131,11 @@ impl ShardTask {
 
     fn offsets(&self) -> ShardOffsets {
         if self.shard.state() != ShardState::Serving {
-            return ShardOffsets::default();
+            return ShardOffsets {
+                shard: self.id,
+                groups: Vec::new(),
+                offsets: Vec::new(),
+            };
         }
         let groups = self.shard.groups();
         let offsets = groups
@@ -144,6 +148,7 @@ impl ShardTask {
                 offset: committed.offset,
             });
         ShardOffsets {
+            shard: self.id,
             groups: groups
                 .sizes()
                 .map(|(group, members)| (Arc::clone(group), members))
@@ -201,6 +206,7 @@ impl ShardTask {
                 Action::Loaded(took) => {
                     let groups = self.shard.groups().sizes().count();
                     tracing::debug!(shard = ?self.id, groups, took_ms = took.as_millis(), "shard is loaded");
+                    self.runtime.loaded.notify_one();
                     // Topics may have been deleted while nobody owned the shard.
                     let now = self.runtime.now();
                     self.shard.image_changed(&self.image, now);

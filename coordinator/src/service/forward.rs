@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
+use highwater_node::telemetry::Trace;
 use highwater_proto::grpc::forward_response::ErrorCount;
 use highwater_proto::grpc::{ForwardRequest, ForwardResponse};
 use highwater_proto::kafka::ErrorCode;
@@ -82,12 +83,15 @@ struct Pending {
     api_key: i32,
     version: i16,
     sent: Result<oneshot::Receiver<Outcome>, ErrorCode>,
+    /// Open until the answer is on its way.
+    trace: Option<Trace>,
 }
 
 /// Hands the request to its shard.
 fn handle(runtime: &Runtime, image: &MetadataImage, request: ForwardRequest) -> Pending {
     let (correlation, api_key) = (request.correlation, request.api_key);
     let version = i16::try_from(request.api_version).unwrap_or(i16::MAX);
+    let trace = join_trace(&request);
     let sent = if image.revision < Revision(request.image_revision) {
         // Its sender knows better who owns what.
         Err(ErrorCode::CoordinatorLoadInProgress)
@@ -99,7 +103,22 @@ fn handle(runtime: &Runtime, image: &MetadataImage, request: ForwardRequest) -> 
         api_key,
         version,
         sent,
+        trace,
     }
+}
+
+/// Goes on with the trace of the client's request, if it is followed.
+fn join_trace(request: &ForwardRequest) -> Option<Trace> {
+    if request.traceparent.is_empty() {
+        return None;
+    }
+    let trace = Trace::join(&request.traceparent, "coordinator")?;
+    trace.set("api.key", i64::from(request.api_key));
+    trace.set(
+        "shard",
+        i64::from(request.shard.as_ref().map_or(-1, |shard| shard.index)),
+    );
+    Some(trace)
 }
 
 fn send(

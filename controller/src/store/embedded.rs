@@ -260,7 +260,8 @@ fn prepare_write(
 impl State {
     fn publish(&mut self, event: WatchEvent) {
         // A watcher whose queue is full loses its place: it loads the store again.
-        self.watchers.retain(|watcher| watcher.try_send(Ok(event.clone())).is_ok());
+        self.watchers
+            .retain(|watcher| watcher.try_send(Ok(event.clone())).is_ok());
         if self.history.len() == HISTORY_EVENTS {
             self.history.pop_front();
         }

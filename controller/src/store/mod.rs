@@ -8,6 +8,7 @@
 #[cfg(test)]
 mod conformance;
 mod embedded;
+mod etcd;
 pub mod layout;
 mod watch;
 
@@ -16,6 +17,7 @@ use highwater_proto::types::Revision;
 use tokio_util::sync::CancellationToken;
 
 pub use embedded::EmbeddedStore;
+pub use etcd::EtcdStore;
 pub use watch::{Watch, WatchError, WatchEvent};
 
 /// Most writes, and most guards besides the leadership guard, that a transaction may have: etcd takes 128 of each.
@@ -101,6 +103,10 @@ pub enum StoreError {
     /// The store cannot be reached, or stopped after an error.
     #[error("the metadata store is unavailable: {0}")]
     Unavailable(String),
+    /// What this process is configured with does not do: a file that cannot be read, a user or a right that the store
+    /// does not know.
+    #[error("the metadata store refuses this process: {0}")]
+    Refused(String),
 }
 
 /// A transaction did not succeed.

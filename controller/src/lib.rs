@@ -3,5 +3,6 @@
 pub mod cluster;
 mod leadership;
 pub mod process;
+pub mod restore;
 pub mod service;
 pub mod store;

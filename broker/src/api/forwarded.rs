@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 
 use bytes::Bytes;
+use highwater_node::telemetry::Trace;
 use highwater_proto::kafka::{ApiKey, ByteStr, DecodeError, ErrorCode, Message, Reader, Request};
 use highwater_proto::types::{ShardId, ShardKind};
 
@@ -69,6 +70,7 @@ pub(super) fn send(
         client_id: context.client_id.as_deref().unwrap_or_default().to_owned(),
         client_host: format!("/{}", context.client.host),
         body,
+        traceparent: context.trace.as_ref().map(Trace::traceparent).unwrap_or_default(),
     };
     context.broker.forwarder().forward(&context.broker.image(), forwarded)
 }

@@ -3,9 +3,10 @@
 
 use std::ops::RangeInclusive;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
+use highwater_node::telemetry::Trace;
 use highwater_proto::kafka::messages::produce::request::{PartitionProduceData, TopicProduceData};
 use highwater_proto::kafka::messages::produce::response::{
     BatchIndexAndErrorMessage, LeaderIdAndEpoch, NodeEndpoint, PartitionProduceResponse, TopicProduceResponse,
@@ -20,7 +21,7 @@ use uuid::Uuid;
 
 use super::{RawApi, RawRequest, RequestContext, answer, leader};
 use crate::disk_limit::worst_of_replicas;
-use crate::partition::{AckGroup, AckWait, AppendError, Partition, Precheck, ack_error_code};
+use crate::partition::{AckGroup, AckWait, AppendError, AppendOutcome, Partition, Precheck, ack_error_code};
 use crate::records::{Rejection, take_batch, validate};
 use crate::replica::AckError;
 use crate::reply::{Answer, Pending};
@@ -313,12 +314,17 @@ impl Call {
                 entry.result = ErrorCode::InvalidTopicException.into();
                 continue;
             }
+            let began = self.context.trace.as_ref().map(|_| SystemTime::now());
             match partition.append(&batch, self.group.as_ref(), now) {
                 Ok(outcome) => {
                     let records = u64::try_from(records).unwrap_or(0);
                     partition.topic().metrics().produced(size, records);
                     self.context.broker.metrics().all_topics().produced(size, records);
                     self.context.broker.disk().appended(size);
+                    if let Some(trace) = &self.context.trace {
+                        append_traced(trace, partition.topic().name(), entry.index, &outcome, size, began);
+                        partition.trace_append(trace, outcome.end_offset);
+                    }
                     entry.slot = outcome.slot;
                     entry.result = PartitionResult {
                         error: ErrorCode::None,
@@ -374,6 +380,7 @@ impl Call {
     }
 
     fn reply(&self) -> Answer {
+        let _replying = self.context.trace.as_ref().map(|trace| trace.child("reply"));
         let image = self.context.broker.image();
         let mut response = ProduceResponse::default();
         for entry in &self.partitions {
@@ -471,6 +478,29 @@ impl Entry {
         }
         response
     }
+}
+
+fn append_traced(
+    trace: &Trace,
+    topic: &str,
+    partition: i32,
+    outcome: &AppendOutcome,
+    size: u64,
+    began: Option<SystemTime>,
+) {
+    trace.was(
+        "append",
+        began.unwrap_or_else(SystemTime::now),
+        [
+            ("messaging.destination.name", topic.to_owned().into()),
+            ("messaging.destination.partition.id", i64::from(partition).into()),
+            ("messaging.kafka.offset", outcome.base_offset.get().into()),
+            (
+                "messaging.message.body.size",
+                i64::try_from(size).unwrap_or(i64::MAX).into(),
+            ),
+        ],
+    );
 }
 
 fn has_transactional_batch(topic: &TopicProduceData) -> bool {

@@ -146,6 +146,7 @@ impl Link {
             client_id: request.client_id,
             client_host: request.client_host,
             body: request.body,
+            traceparent: request.traceparent,
         };
         self.requests.try_send(message).map_err(|error| match error {
             mpsc::error::TrySendError::Full(_) => ErrorCode::CoordinatorLoadInProgress,

@@ -45,6 +45,8 @@ pub struct ForwardedRequest {
     pub client_host: String,
     /// The request body without its header.
     pub body: Bytes,
+    /// W3C's header of the request's trace; empty if it is not followed.
+    pub traceparent: String,
 }
 
 /// What a coordinator answered: a body that goes out as it came.

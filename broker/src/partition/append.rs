@@ -163,7 +163,8 @@ impl Partition {
             return;
         }
         tracing::error!(%topic, %partition, %error, "replica is offline");
-        let (effects, waiters) = state.fail();
+        let (effects, waiters) = state.fail(matches!(error, LogError::Corrupt { .. }));
+        self.reports.offline(self.key());
         self.carry_out(state, effects);
         waiters.iter().for_each(|waiter| waiter.wake());
     }

@@ -11,15 +11,17 @@ mod follow;
 mod hand_over;
 mod lifecycle;
 mod lookup;
-mod proposals;
 mod read;
+mod reports;
 mod shard;
 mod topic;
+mod traced;
 mod waiters;
 
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use highwater_node::telemetry::Trace;
 use highwater_proto::kafka::ErrorCode;
 use highwater_proto::types::{CoordinatorEpoch, LeaderEpoch, NodeId, Offset, PartitionIndex, TopicPartition};
 use parking_lot::{Condvar, Mutex, MutexGuard};
@@ -36,13 +38,14 @@ pub use self::flush_wait::FlushGroup;
 pub use self::follow::{FetchPoint, FollowError, Following, LeaderBatches};
 pub use self::hand_over::HandOver;
 pub use self::lookup::{FoundOffset, LookupError};
-pub use self::proposals::IsrProposals;
 pub use self::read::{Isolation, ReadOutcome, ReadRequest, Waiting};
+pub use self::reports::{News, Reports};
 pub use self::shard::ShardOpened;
 pub use self::topic::{TopicMetrics, TopicSettings, TopicState};
 pub use self::waiters::{FetchWaiter, WaiterGuard};
 
 use self::follow::FlushAwaited;
+use self::traced::TracedAppends;
 use self::waiters::FetchWaiters;
 
 /// A partition that this broker has a replica of.
@@ -51,7 +54,7 @@ pub struct Partition {
     topic: Arc<TopicState>,
     index: PartitionIndex,
     disk: Arc<Disk>,
-    proposals: Arc<IsrProposals>,
+    reports: Arc<Reports>,
     flush_slot: FlushSlot,
     state: Mutex<State>,
     /// Told when a flush that was under way is over.
@@ -117,7 +120,10 @@ struct State {
 enum Storage {
     Online(Box<Log>),
     /// The disk failed or the log is corrupt; why is in the log of the process.
-    Failed,
+    Failed {
+        /// The disk is as good as any: the replica may be copied from its leader again.
+        repairable: bool,
+    },
     /// Deleted or moved away.
     Gone,
 }
@@ -155,7 +161,7 @@ impl Partition {
         log: Log,
         high_watermark: Offset,
         disk: Arc<Disk>,
-        proposals: Arc<IsrProposals>,
+        reports: Arc<Reports>,
     ) -> Self {
         let config = topic.settings().replica;
         let replica = Replica::new(node, config, lifecycle::ends(&log), high_watermark);
@@ -178,7 +184,7 @@ impl Partition {
             topic,
             index,
             disk,
-            proposals,
+            reports,
             flush_slot: FlushSlot::default(),
             state: Mutex::new(state),
             flush_over: Condvar::new(),
@@ -253,6 +259,12 @@ impl Partition {
         self.traced.committed(state.replica.high_watermark());
     }
 
+    /// True if the log is damaged, on a disk that is not: a new copy may take its place.
+    #[must_use]
+    pub fn is_repairable(&self) -> bool {
+        matches!(self.state.lock().storage, Storage::Failed { repairable: true })
+    }
+
     /// Looks at the replica, for metrics.
     pub fn inspect<R>(&self, look: impl FnOnce(&Replica<Ack>) -> R) -> R {
         look(&self.state.lock().replica)
@@ -267,7 +279,7 @@ impl Partition {
         } = effects;
         // The proposal stays in the replica until it is answered; whoever talks to the controller finds it there.
         if proposal.is_some() {
-            self.proposals.push(self.key());
+            self.reports.proposal(self.key());
         }
         let woken = if high_watermark_moved {
             self.traced.committed(state.replica.high_watermark());
@@ -293,7 +305,7 @@ impl State {
     fn log(&self) -> Result<&Log, ErrorCode> {
         match &self.storage {
             Storage::Online(log) => Ok(log),
-            Storage::Failed => Err(ErrorCode::KafkaStorageError),
+            Storage::Failed { .. } => Err(ErrorCode::KafkaStorageError),
             Storage::Gone => Err(ErrorCode::NotLeaderOrFollower),
         }
     }
@@ -301,15 +313,15 @@ impl State {
     fn log_mut(&mut self) -> Result<&mut Log, ErrorCode> {
         match &mut self.storage {
             Storage::Online(log) => Ok(log),
-            Storage::Failed => Err(ErrorCode::KafkaStorageError),
+            Storage::Failed { .. } => Err(ErrorCode::KafkaStorageError),
             Storage::Gone => Err(ErrorCode::NotLeaderOrFollower),
         }
     }
 
     /// The storage cannot be used any more. What that decides, and who waits here.
-    fn fail(&mut self) -> (Effects<Ack>, Vec<Arc<FetchWaiter>>) {
+    fn fail(&mut self, repairable: bool) -> (Effects<Ack>, Vec<Arc<FetchWaiter>>) {
         if matches!(self.storage, Storage::Online(_)) {
-            self.storage = Storage::Failed;
+            self.storage = Storage::Failed { repairable };
         }
         let effects = self.replica.stop(AckError::Storage);
         self.flush_awaited = None;

@@ -123,7 +123,11 @@ impl Partition {
         }
         // What the fetch acknowledges is carried out after the read: both see the log under one lock.
         let effects = match request.follower {
-            Some(fetch) => state.replica.follower_fetched(fetch).map_err(leadership_error_code)?,
+            Some(fetch) => {
+                let effects = state.replica.follower_fetched(fetch).map_err(leadership_error_code)?;
+                self.traced.fetched(fetch.node, fetch.offset);
+                effects
+            }
             None => Effects::default(),
         };
         let outcome = match state.read(request) {

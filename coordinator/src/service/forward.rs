@@ -141,6 +141,7 @@ fn send(
 }
 
 async fn answer(pending: Pending) -> ForwardResponse {
+    let _open = pending.trace;
     let outcome = match pending.sent {
         // The shard's task has ended with the request: nobody knows whether it was handled.
         Ok(reply) => reply.await.unwrap_or(Err(ErrorCode::NotCoordinator)),

@@ -27,11 +27,9 @@ impl OtelConfig {
             let allowed = "allowed is an address that begins with http:// or https://";
             return Err(ConfigError::refused(key, endpoint, allowed));
         }
-        let ratio = read.text("otel.traces.sampler.ratio")?;
         Ok(Self {
             endpoint,
-            // The table allows numbers only.
-            sample_ratio: ratio.and_then(|ratio| ratio.trim().parse().ok()).unwrap_or(0.0),
+            sample_ratio: read.fraction("otel.traces.sampler.ratio")?,
             metrics_interval: read.millis("otel.metric.export.interval.ms")?,
         })
     }

@@ -249,6 +249,17 @@ impl<'a> ConfigReader<'a> {
         }
     }
 
+    /// A number with a fraction; null is refused.
+    ///
+    /// # Errors
+    /// See [`Self::text`].
+    pub fn fraction(&self, key: &str) -> Result<f64, ConfigError> {
+        match self.layers.value(key)? {
+            Some(Value::Double(number)) => Ok(number),
+            other => Err(ConfigError::invalid(key, &format!("{other:?}"), "not a number")),
+        }
+    }
+
     /// A number for which a negative value (or null) means "none".
     ///
     /// # Errors

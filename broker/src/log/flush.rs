@@ -8,6 +8,7 @@ use std::sync::Arc;
 use highwater_proto::types::{LeaderEpoch, Offset};
 use smallvec::SmallVec;
 
+use crate::log::durability::FlushClaim;
 use crate::log::error::LogError;
 use crate::log::files::{replace_file, sync_dir};
 use crate::log::fill::Fill;
@@ -76,16 +77,15 @@ pub struct FlushTicket {
     pub(super) epoch_checkpoint: Option<(PathBuf, String)>,
     pub(super) dir: Option<PathBuf>,
     pub(super) created: Option<u64>,
-    pub(super) end: Offset,
+    pub(super) claim: FlushClaim,
     pub(super) epoch: Option<LeaderEpoch>,
-    pub(super) generation: u64,
 }
 
 impl FlushTicket {
     /// Log end offset that this flush confirms.
     #[must_use]
     pub fn end(&self) -> Offset {
-        self.end
+        self.claim.end()
     }
 
     /// True if the flush fills the file ahead of its batches.
@@ -113,9 +113,8 @@ impl FlushTicket {
             _ => {}
         }
         FlushOutcome {
-            end: self.end,
+            claim: self.claim,
             epoch: self.epoch,
-            generation: self.generation,
             flushed: result.is_ok(),
             redo: no_room.then_some(Redo { created: self.created }),
         }
@@ -163,9 +162,8 @@ pub(super) struct Redo {
 /// How a flush ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FlushOutcome {
-    pub(super) end: Offset,
+    pub(super) claim: FlushClaim,
     pub(super) epoch: Option<LeaderEpoch>,
-    pub(super) generation: u64,
     pub(super) flushed: bool,
     pub(super) redo: Option<Redo>,
 }

@@ -78,7 +78,7 @@ impl LeaderEpochs {
 
     /// Records that `epoch` starts at `start`. Entries of this or a higher epoch and entries that start there or later
     /// never became part of the log and go. True if anything changed.
-    pub(super) fn assign(&mut self, epoch: LeaderEpoch, start: Offset) -> bool {
+    pub fn assign(&mut self, epoch: LeaderEpoch, start: Offset) -> bool {
         if epoch.0 < 0
             || self
                 .latest()
@@ -92,7 +92,7 @@ impl LeaderEpochs {
     }
 
     /// The log ends at `end` now: drops the epochs that start there or later. True if anything changed.
-    pub(super) fn truncate_from_end(&mut self, end: Offset) -> bool {
+    pub fn truncate_from_end(&mut self, end: Offset) -> bool {
         let before = self.entries.len();
         self.entries.retain(|entry| entry.start < end);
         self.entries.len() != before

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use highwater_proto::types::{LeaderEpoch, Offset, TimestampMs, TopicId};
 
 use crate::log::config::LogConfig;
+use crate::log::durability::Durability;
 use crate::log::error::LogError;
 use crate::log::files::{sync_dir, write_at};
 use crate::log::fill::Fill;
@@ -35,14 +36,10 @@ pub struct Log {
     pub(super) log_end: Offset,
     /// Epoch of the last batch.
     pub(super) last_epoch: Option<LeaderEpoch>,
-    /// Up to where everything is on disk, in this generation.
-    pub(super) durable_end: Offset,
-    /// Counts truncations: a flush that began before one says nothing about what is there now.
-    pub(super) generation: u64,
+    pub(super) durability: Durability,
     pub(super) epochs: LeaderEpochs,
     pub(super) producers: ProducerState,
     pub(super) dirty: Dirty,
-    pub(super) flush_in_flight: bool,
     pub(super) caching: Caching,
 }
 
@@ -66,14 +63,14 @@ impl Log {
         if self.caches_writes() {
             self.log_end
         } else {
-            self.durable_end
+            self.durability.end()
         }
     }
 
     /// Up to where the log is on disk, whatever `write.caching` says.
     #[must_use]
     pub fn durable_end(&self) -> Offset {
-        self.durable_end
+        self.durability.end()
     }
 
     /// Leader epoch of the last batch; None for an empty log (Kafka's -1).
@@ -167,10 +164,10 @@ impl Log {
     /// Takes the work of the next flush; None if there is none, or if one is under way (its completion is followed by
     /// another round).
     pub fn take_flush_ticket(&mut self) -> Option<FlushTicket> {
-        if self.flush_in_flight || self.dirty.is_empty() {
+        if self.dirty.is_empty() {
             return None;
         }
-        self.flush_in_flight = true;
+        let claim = self.durability.begin(self.log_end)?;
         let fill = self.plan_fill();
         let dirty = std::mem::take(&mut self.dirty);
         let checkpoint = || (self.dir.join(leader_epochs::FILE_NAME), self.epochs.to_checkpoint());
@@ -181,9 +178,8 @@ impl Log {
             epoch_checkpoint: dirty.epochs.then(checkpoint),
             dir: (dirty.dir || dirty.epochs).then(|| self.dir.clone()),
             created: dirty.created,
-            end: self.log_end,
+            claim,
             epoch: self.last_epoch,
-            generation: self.generation,
         })
     }
 
@@ -220,29 +216,18 @@ impl Log {
     /// Applies the end of a flush. Some: the durable end moved there. A flush that began before a truncation, or that
     /// failed, changes nothing.
     pub fn complete_flush(&mut self, outcome: &FlushOutcome) -> Option<Offset> {
-        self.flush_in_flight = false;
         if let Some(redo) = outcome.redo {
             self.dirty.epochs = true;
             self.dirty.end = true;
             self.dirty.created = self.dirty.created.max(redo.created);
         }
-        let counts = outcome.flushed && outcome.generation == self.generation && outcome.end > self.durable_end;
-        if !counts {
-            self.trust_if_flushed();
-            return None;
-        }
-        self.durable_end = outcome.end;
+        let moved = self.durability.completed(outcome.claim, outcome.flushed);
         self.trust_if_flushed();
+        let end = moved?;
         let epoch = outcome.epoch.unwrap_or(LeaderEpoch(-1));
-        self.log_dir.record_flush(
-            self.name(),
-            self.topic_id,
-            FlushPoint {
-                end: outcome.end,
-                epoch,
-            },
-        );
-        Some(outcome.end)
+        self.log_dir
+            .record_flush(self.name(), self.topic_id, FlushPoint { end, epoch });
+        Some(end)
     }
 
     /// Closes the log so that the next start needs no scan: completes indexes and producer snapshot and waits until
@@ -253,7 +238,7 @@ impl Log {
     pub fn close_clean(&mut self) -> Result<(), LogError> {
         self.log_dir.check()?;
         self.prepare_close()?;
-        self.flush_in_flight = false;
+        self.durability.abandon_flush();
         let Some(ticket) = self.take_flush_ticket() else {
             return Ok(());
         };

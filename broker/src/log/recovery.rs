@@ -7,6 +7,7 @@ use highwater_proto::record::BatchHeader;
 use highwater_proto::types::{LeaderEpoch, Offset, PartitionIndex, TimestampMs, TopicId};
 
 use crate::log::config::LogConfig;
+use crate::log::durability::Durability;
 use crate::log::error::LogError;
 use crate::log::files::{remove_file, sync_dir};
 use crate::log::flush::Dirty;
@@ -78,12 +79,10 @@ impl Log {
             log_start: Offset(0),
             log_end: Offset(0),
             last_epoch: None,
-            durable_end: Offset(0),
-            generation: 0,
+            durability: Durability::default(),
             epochs: LeaderEpochs::default(),
             producers: ProducerState::default(),
             dirty: Dirty::default(),
-            flush_in_flight: false,
             caching: Caching::Unnoted,
         };
         let mut recovery = Recovery::default();
@@ -243,7 +242,7 @@ impl Log {
             return Ok(false);
         }
         self.log_end = end;
-        self.durable_end = end;
+        self.durability = Durability::recovered(end, true);
         self.epochs.truncate_from_end(end);
         Ok(true)
     }
@@ -340,7 +339,7 @@ impl Log {
             self.dirty.add_finished(&segment.finish(files)?);
         }
         self.log_end = tail.expected;
-        self.durable_end = Offset(0);
+        self.durability = Durability::recovered(tail.expected, false);
         self.epochs
             .truncate_from_end(bases.get(from).copied().unwrap_or_default());
         for entry in tail.epochs {

@@ -79,7 +79,7 @@ impl Log {
         self.ensure_dir()?;
         self.lower_flush_point(offset, None)?;
         self.begin_generation(offset);
-        self.durable_end = Offset(0);
+        self.durability.cut(Offset(0));
         // Highest first: what a crash leaves is then still a log.
         while let Some(segment) = self.segments.pop() {
             self.remove_segment_files(segment.base)?;
@@ -111,9 +111,8 @@ impl Log {
 
     /// From here on the log is another one: flushes that are under way do not count for it.
     fn begin_generation(&mut self, end: Offset) {
-        self.generation += 1;
         self.log_end = end;
-        self.durable_end = self.durable_end.min(end);
+        self.durability.cut(end);
         self.dirty.dir = true;
         self.dirty.end = true;
     }

@@ -265,7 +265,7 @@ impl Log {
     pub(super) fn trust_if_flushed(&mut self) {
         if let Caching::Noted { end } = self.caching
             && !self.config.write_caching
-            && self.durable_end >= end.min(self.log_end)
+            && self.durability.end() >= end.min(self.log_end)
         {
             self.log_dir.no_longer_caching(self.name());
             self.caching = Caching::Unnoted;

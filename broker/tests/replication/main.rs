@@ -11,6 +11,7 @@ mod cluster;
 #[path = "../admin/controller.rs"]
 mod controller;
 mod followers;
+mod hand_over;
 mod readers;
 #[allow(dead_code)]
 #[path = "../api/support.rs"]

@@ -5,7 +5,7 @@ SHELL := bash
 
 HIGHWATER := target/release/highwater
 
-.PHONY: help run test lint unit e2e deny fuzz bench faults setup setup-etcd setup-test release
+.PHONY: help run test lint unit e2e deny fuzz bench faults simulate setup setup-etcd setup-test release
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -68,3 +68,6 @@ bench: release ## The quick suite beside Apache Kafka
 
 faults: setup-test release ## Long crash runs; ROUNDS a suite
 	HIGHWATER_CRASH_ROUNDS=$${ROUNDS:-200} cargo test -p highwater-e2e --test crash --locked -- --test-threads=1 --nocapture
+
+simulate: setup ## More schedules of the simulation; SEEDS of them from FIRST on, or MINUTES long; SIMULATION_SEED plays one
+	cargo run -p highwater-simulation --release --locked

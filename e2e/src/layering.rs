@@ -10,19 +10,21 @@ pub struct Source {
 }
 
 /// What each crate may depend on, of ours. The manifest of another crate names what is missing here.
-const CRATES: [(&str, &[&str]); 7] = [
+const CRATES: [(&str, &[&str]); 8] = [
     ("proto", &[]),
     ("node", &["proto"]),
     ("controller", &["proto", "node"]),
     ("broker", &["proto", "node"]),
     ("coordinator", &["proto", "node"]),
     ("standalone", &["proto", "node", "controller", "broker", "coordinator"]),
+    ("simulation", &["proto", "controller", "broker", "coordinator"]),
     ("e2e", &[]),
 ];
 
 /// Modules that do no IO and know no clock and no chance: time and randomness come in as arguments.
-const PURE: [&str; 6] = [
+const PURE: [&str; 7] = [
     "broker/src/replica",
+    "broker/src/log/durability",
     "controller/src/cluster",
     "coordinator/src/shard",
     "coordinator/src/group",

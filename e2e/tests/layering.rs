@@ -4,13 +4,14 @@ use highwater_e2e::layering::{Source, too_long, violations};
 use highwater_e2e::setup::root;
 use std::path::Path;
 
-const CRATES: [&str; 7] = [
+const CRATES: [&str; 8] = [
     "proto",
     "node",
     "controller",
     "broker",
     "coordinator",
     "standalone",
+    "simulation",
     "e2e",
 ];
 

@@ -1,0 +1,205 @@
+//! What a seed stands for: how large the cluster is, what its topics promise, and how often what goes wrong.
+
+use crate::random::Random;
+
+/// Something that may happen next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// A message arrives.
+    Deliver,
+    /// A broker sees a newer image.
+    Image,
+    /// A flush begins, is carried out, or is noticed.
+    Flush,
+    /// A follower asks.
+    Fetch,
+    /// A producer sends.
+    Produce,
+    /// A consumer reads.
+    Consume,
+    /// A leader looks for followers that lag.
+    LookForLag,
+    /// A leader sends its proposal, perhaps once more.
+    Propose,
+    /// A controller goes one step further.
+    Decide,
+    /// A broker goes on with its session.
+    Session,
+    /// Time passes.
+    Time,
+    /// So much time that silence is noticed.
+    Silence,
+    /// kill -9.
+    Kill,
+    /// A machine loses its power.
+    PowerLoss,
+    /// All machines lose their power.
+    Blackout,
+    /// A broker is started.
+    Start,
+    /// A broker comes back with an empty disk.
+    ReplaceDisk,
+    /// SIGSTOP.
+    Pause,
+    /// SIGCONT.
+    Resume,
+    /// SIGTERM.
+    Stop,
+    /// Two peers are cut off from each other.
+    Cut,
+    /// A cut ends.
+    Heal,
+    /// A connection breaks.
+    Break,
+    /// Another controller is elected.
+    Elect,
+    /// A controller notices that it was deposed.
+    NoticeLoss,
+    /// A topic is deleted, or created again.
+    Recreate,
+    /// A transaction that its controller had given up lands.
+    LateTransaction,
+}
+
+/// A topic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TopicPlan {
+    /// Partitions.
+    pub partitions: i32,
+    /// Replication factor.
+    pub replicas: i32,
+    /// `min.insync.replicas`
+    pub min_isr: usize,
+    /// `write.caching`
+    pub write_caching: bool,
+    /// `unclean.leader.election.enable`
+    pub unclean: bool,
+}
+
+/// What a seed stands for.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// The seed.
+    pub seed: u64,
+    /// Brokers.
+    pub brokers: usize,
+    /// Controllers.
+    pub controllers: usize,
+    /// Topics.
+    pub topics: Vec<TopicPlan>,
+    /// Steps before everything heals.
+    pub steps: usize,
+    /// One in so many transactions of the store has no good end; 0: all have.
+    pub store_trouble: usize,
+    actions: Vec<(usize, Action)>,
+    total: usize,
+}
+
+/// How often what must happen happens.
+const WORK: [(usize, Action); 11] = [
+    (300, Action::Deliver),
+    (120, Action::Image),
+    (200, Action::Flush),
+    (120, Action::Fetch),
+    (90, Action::Produce),
+    (40, Action::Consume),
+    (30, Action::LookForLag),
+    (60, Action::Propose),
+    (160, Action::Decide),
+    (80, Action::Session),
+    (60, Action::Time),
+];
+
+/// What may go wrong, with how often it does at most.
+const FAULTS: [(usize, Action); 13] = [
+    (6, Action::Silence),
+    (6, Action::Kill),
+    (6, Action::PowerLoss),
+    (3, Action::Blackout),
+    (2, Action::ReplaceDisk),
+    (5, Action::Pause),
+    (5, Action::Stop),
+    (8, Action::Cut),
+    (8, Action::Break),
+    (3, Action::Elect),
+    (3, Action::Recreate),
+    (60, Action::Time),
+    (40, Action::LookForLag),
+];
+
+impl Plan {
+    /// The plan of a seed. Each kind of fault is absent, rare or frequent by itself: what is found by much of one kind
+    /// and nothing of another is found soon.
+    #[must_use]
+    pub fn new(seed: u64) -> Self {
+        let mut random = Random::new(seed);
+        let brokers = [2, 3, 3, 3, 4, 5][random.below(6)];
+        let topics = 1 + random.below(2);
+        let topics = (0..topics).map(|_| topic(&mut random, brokers)).collect();
+        let mut actions = Vec::new();
+        let mut total = 0;
+        let mut add = |weight: usize, action| {
+            if weight > 0 {
+                total += weight;
+                actions.push((total, action));
+            }
+        };
+        for (weight, action) in WORK {
+            let weight = match random.below(4) {
+                0 => weight / 3,
+                1 => weight * 2,
+                _ => weight,
+            };
+            add(weight, action);
+        }
+        for (most, action) in FAULTS {
+            let weight = match random.below(4) {
+                0 | 1 => 0,
+                2 => most.div_ceil(3),
+                _ => most,
+            };
+            add(weight, action);
+        }
+        // What ends trouble is always there.
+        for (weight, action) in [
+            (30, Action::Start),
+            (20, Action::Resume),
+            (20, Action::Heal),
+            (20, Action::NoticeLoss),
+            (3, Action::LateTransaction),
+        ] {
+            add(weight, action);
+        }
+        let steps = [300, 800, 1_500][random.below(3)];
+        let store_trouble = [0, 0, 40, 8][random.below(4)];
+        Self {
+            seed,
+            brokers,
+            controllers: 2,
+            topics,
+            steps,
+            store_trouble,
+            actions,
+            total,
+        }
+    }
+
+    /// What happens next.
+    pub fn next(&self, random: &mut Random) -> Action {
+        let at = random.below(self.total);
+        let index = self.actions.partition_point(|(end, _)| *end <= at);
+        self.actions.get(index).map_or(Action::Deliver, |(_, action)| *action)
+    }
+}
+
+fn topic(random: &mut Random, brokers: usize) -> TopicPlan {
+    let replicas = 1 + random.below(brokers.min(3));
+    let replicas = replicas.max(1 + random.below(brokers.min(3)));
+    TopicPlan {
+        partitions: 1 + random.below(2) as i32,
+        replicas: replicas as i32,
+        min_isr: 1 + random.below(replicas.min(2)),
+        write_caching: random.one_in(5),
+        unclean: random.one_in(8),
+    }
+}

@@ -70,4 +70,4 @@ faults: setup-test release ## Long crash runs; ROUNDS a suite
 	HIGHWATER_CRASH_ROUNDS=$${ROUNDS:-200} cargo test -p highwater-e2e --test crash --locked -- --test-threads=1 --nocapture
 
 simulate: setup ## More schedules of the simulation; SEEDS of them from FIRST on, or MINUTES long; SIMULATION_SEED plays one
-	cargo run -p highwater-simulation --release --locked
+	cargo run -p highwater-simulation --locked

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use clap::Parser;
 use highwater_controller::process::{ControllerProcess, ProcessParts};
-use highwater_controller::store::{EmbeddedStore, MetadataStore};
+use highwater_controller::store::{EmbeddedStore, EtcdStore, MetadataStore};
 use highwater_node::config::{LoadError, NodeConfig, Sources};
 use highwater_node::data_dir::DataDir;
 use highwater_node::process::{self, CONFIGURATION_HELP, CommonArgs, Part, Surroundings};
@@ -111,8 +111,9 @@ async fn start(config: NodeConfig, surroundings: Surroundings) -> anyhow::Result
 }
 
 async fn open_store(config: &NodeConfig) -> anyhow::Result<(Arc<dyn MetadataStore>, Option<DataDir>)> {
-    if !config.cluster.etcd_endpoints.is_empty() {
-        anyhow::bail!("etcd.endpoints: this build has no etcd store");
+    if let Some(etcd) = config.etcd.clone() {
+        let store = EtcdStore::connect(etcd).await.context("cannot use etcd")?;
+        return Ok((Arc::new(store), None));
     }
     let data_dir = DataDir::open(&config.data_dir)?;
     let folder = data_dir.path().join(METADATA_FOLDER);

@@ -9,11 +9,13 @@ use highwater_node::session::Backoff;
 use highwater_proto::grpc;
 use highwater_proto::grpc::alter_partitions_request::{IsrMember as WireMember, Proposal};
 use highwater_proto::grpc::alter_partitions_response::Result as Altered;
+use highwater_proto::grpc::session_request::ReplicaRef;
 use highwater_proto::kafka::ErrorCode;
 use highwater_proto::metadata::{Partition as Assignment, convert};
 use highwater_proto::types::{PartitionEpoch, PartitionIndex, TopicPartition};
 
 use crate::broker::Broker;
+use crate::partition::News;
 use crate::replica::{IsrAnswer, IsrProposal};
 
 /// Proposals of one request.
@@ -36,26 +38,35 @@ pub(crate) fn start(broker: &Arc<Broker>) {
     });
 }
 
+/// What the controller has not answered yet.
+#[derive(Debug, Default)]
+struct Open {
+    proposals: BTreeSet<TopicPartition>,
+    offline: BTreeSet<TopicPartition>,
+}
+
+impl Open {
+    fn is_empty(&self) -> bool {
+        self.proposals.is_empty() && self.offline.is_empty()
+    }
+
+    fn add(&mut self, news: News) {
+        self.proposals.extend(news.proposals);
+        self.offline.extend(news.offline);
+    }
+}
+
 async fn run(broker: &Broker) {
-    let mut open: BTreeSet<TopicPartition> = BTreeSet::new();
+    let mut open = Open::default();
     let mut backoff = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
     loop {
         if open.is_empty() {
-            open.extend(broker.partitions().proposals().take().await);
+            open.add(broker.partitions().reports().take().await);
         }
-        open.extend(broker.partitions().proposals().take_now());
-        let batch: Vec<TopicPartition> = open.iter().take(MAX_PROPOSALS).copied().collect();
-        match propose(broker, &batch).await {
-            Ok(decided) => {
-                let before = open.len();
-                batch.iter().for_each(|key| {
-                    open.remove(key);
-                });
-                open.extend(batch.iter().filter(|key| !decided.contains(key)));
-                if open.len() < before {
-                    backoff.reset();
-                }
-            }
+        open.add(broker.partitions().reports().take_now());
+        match report(broker, &mut open).await {
+            Ok(true) => backoff.reset(),
+            Ok(false) => {}
             Err(status) => tracing::debug!(%status, "the controller does not answer ISR proposals; sending them again"),
         }
         if !open.is_empty() {
@@ -64,40 +75,51 @@ async fn run(broker: &Broker) {
     }
 }
 
-/// Sends what these partitions propose now. Those that need not be sent again.
-async fn propose(broker: &Broker, keys: &[TopicPartition]) -> Result<BTreeSet<TopicPartition>, tonic::Status> {
-    let mut decided = BTreeSet::new();
-    let mut proposals = Vec::with_capacity(keys.len());
-    for key in keys {
+/// Sends what these partitions have to say now, as far as one request takes it, and drops what need not be sent again.
+/// True if something was decided.
+async fn report(broker: &Broker, open: &mut Open) -> Result<bool, tonic::Status> {
+    let before = open.proposals.len();
+    let mut proposals = Vec::with_capacity(before.min(MAX_PROPOSALS));
+    open.proposals.retain(|key| {
+        if proposals.len() >= MAX_PROPOSALS {
+            return true;
+        }
         let partition = broker.partitions().get(key.topic_id, key.partition);
         let pending = partition.and_then(|it| it.inspect(|replica| replica.pending_proposal().cloned()));
-        match pending {
-            Some(proposal) => proposals.push(wire(broker, *key, &proposal)),
-            // An image ended it, or the leadership.
-            None => {
-                decided.insert(*key);
-            }
-        }
-    }
-    if proposals.is_empty() {
-        return Ok(decided);
+        // Without one an image ended it, or the leadership.
+        pending.is_some_and(|proposal| {
+            proposals.push(wire(broker, *key, &proposal));
+            true
+        })
+    });
+    let offline: Vec<TopicPartition> = open.offline.iter().take(MAX_PROPOSALS).copied().collect();
+    if proposals.is_empty() && offline.is_empty() {
+        return Ok(true);
     }
     let bases: Vec<i64> = proposals.iter().map(|proposal| proposal.partition_epoch).collect();
+    let replica = |key: &TopicPartition| ReplicaRef {
+        topic_id: convert::uuid_bytes(key.topic_id.0),
+        partition: key.partition.get(),
+    };
     let request = grpc::AlterPartitionsRequest {
         broker_id: broker.node_id().get(),
         broker_epoch: broker.epoch().get(),
         proposals,
+        offline: offline.iter().map(replica).collect(),
     };
     let mut controller = broker.controller();
     let answer = tokio::time::timeout(ANSWER_TIMEOUT, controller.alter_partitions(request)).await;
     let answer = answer.map_err(|_| tonic::Status::deadline_exceeded("no answer in time"))??;
+    offline.iter().for_each(|key| {
+        open.offline.remove(key);
+    });
     // One result per proposal, in their order.
     for (result, base) in answer.into_inner().results.into_iter().zip(bases) {
         if let Some(key) = take_result(broker, result, PartitionEpoch(base)) {
-            decided.insert(key);
+            open.proposals.remove(&key);
         }
     }
-    Ok(decided)
+    Ok(!offline.is_empty() || open.proposals.len() < before)
 }
 
 fn wire(broker: &Broker, key: TopicPartition, proposal: &IsrProposal) -> Proposal {

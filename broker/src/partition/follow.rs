@@ -9,37 +9,12 @@ use parking_lot::MutexGuard;
 use super::flush_wait::FlushToken;
 use super::{FlushGroup, Partition, State, is_fatal, lifecycle};
 use crate::log::{EpochEnd, Log, LogError};
+use crate::replica::Cut;
+
+pub use crate::replica::{FetchPoint, Following};
 
 /// Epoch of the last batch of an empty log: it skips the check for divergence.
 const NO_EPOCH: LeaderEpoch = LeaderEpoch(-1);
-
-/// What a follower asks its leader for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct FetchPoint {
-    /// The leader.
-    pub leader: NodeId,
-    /// Its epoch.
-    pub leader_epoch: LeaderEpoch,
-    /// The log end, which is also the flushed end.
-    pub offset: Offset,
-    /// Epoch of the last batch; -1 for an empty log.
-    pub last_epoch: LeaderEpoch,
-    /// First offset of the log.
-    pub log_start: Offset,
-    /// The high watermark as known here; 2^63-1 for who does not want to be told of a higher one without records.
-    pub high_watermark: Offset,
-}
-
-/// How a partition stands with its leader.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Following {
-    /// It may fetch from there.
-    Ready(FetchPoint),
-    /// Something of the log is not on disk yet: to fetch now would acknowledge it.
-    Unflushed,
-    /// It leads itself, has no leader, or its storage is gone.
-    Not,
-}
 
 /// What a leader sent for one partition.
 #[derive(Clone, Debug)]
@@ -186,12 +161,10 @@ impl Partition {
     pub fn truncate_as_follower(self: &Arc<Self>, asked: &FetchPoint, leader: EpochEnd) -> Result<(), FollowError> {
         self.cut(asked, |log| {
             let own = log.end_offset_for(leader.epoch);
-            let cut = own.map_or(leader.end, |own| own.end.min(leader.end));
-            if cut >= log.log_end() {
-                // The leader says that the logs differ, but our epochs do not show where: begin anew, from its first.
-                return log.restart_at(log.log_start(), TimestampMs(0));
+            match Cut::at(own.map(|own| own.end), leader.end, log.log_end()) {
+                Cut::To(offset) => log.truncate_to(offset).map(drop),
+                Cut::All => log.restart_at(log.log_start(), TimestampMs(0)),
             }
-            log.truncate_to(cut).map(drop)
         })
     }
 
@@ -254,33 +227,19 @@ impl Partition {
 
 impl State {
     fn following(&self) -> Following {
-        let (Ok(log), Some(leader)) = (self.log(), self.replica.leader()) else {
-            return Following::Not;
-        };
-        if self.ending || self.replica.is_leader() || leader == self.replica.node() {
-            return Following::Not;
+        match self.log() {
+            Ok(log) if !self.ending => self.replica.following(log.last_epoch().unwrap_or(NO_EPOCH)),
+            _ => Following::Not,
         }
-        if log.flushed_end() < log.log_end() {
-            return Following::Unflushed;
-        }
-        Following::Ready(FetchPoint {
-            leader,
-            leader_epoch: self.replica.leader_epoch(),
-            offset: log.log_end(),
-            last_epoch: log.last_epoch().unwrap_or(NO_EPOCH),
-            log_start: log.log_start(),
-            high_watermark: self.replica.high_watermark(),
-        })
     }
 
     /// Rule 129: an answer counts only if nothing changed since it was asked for.
     fn check_asked(&self, asked: &FetchPoint) -> Result<(), FollowError> {
-        let unchanged = !self.ending
-            && !self.replica.is_leader()
-            && self.replica.leader() == Some(asked.leader)
-            && self.replica.leader_epoch() == asked.leader_epoch
-            && self.log().is_ok_and(|log| log.log_end() == asked.offset);
-        if unchanged { Ok(()) } else { Err(FollowError::Outdated) }
+        if !self.ending && self.log().is_ok() && self.replica.expects(asked) {
+            Ok(())
+        } else {
+            Err(FollowError::Outdated)
+        }
     }
 
     /// Whoever waits for a flush is told when it has come far enough, or when there is nothing to flush any more.
@@ -300,7 +259,8 @@ impl Partition {
     /// Takes the replica offline, whatever the error.
     fn take_offline(&self, mut state: MutexGuard<'_, State>, error: &LogError) {
         tracing::error!(topic = %self.topic.name(), partition = %self.index, %error, "replica is offline");
-        let (effects, waiters) = state.fail();
+        let (effects, waiters) = state.fail(matches!(error, LogError::Corrupt { .. }));
+        self.reports.offline(self.key());
         self.carry_out(state, effects);
         waiters.iter().for_each(|waiter| waiter.wake());
     }

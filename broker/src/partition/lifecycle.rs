@@ -219,14 +219,15 @@ impl Partition {
         waiters.iter().for_each(|waiter| waiter.wake());
         match storage {
             Storage::Online(log) => Some(*log),
-            Storage::Failed | Storage::Gone => None,
+            Storage::Failed { .. } | Storage::Gone => None,
         }
     }
 
     /// The disk failed.
     pub fn fail_storage(&self) {
         let mut state = self.state.lock();
-        let (effects, waiters) = state.fail();
+        let (effects, waiters) = state.fail(false);
+        self.reports.offline(self.key());
         self.carry_out(state, effects);
         waiters.iter().for_each(|waiter| waiter.wake());
     }

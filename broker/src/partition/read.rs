@@ -183,7 +183,7 @@ impl State {
         if offset < self.log()?.log_start() {
             return Err(ErrorCode::OffsetOutOfRange);
         }
-        Ok((end.epoch < epoch || end.end < offset).then_some(end))
+        Ok(has_diverged(epoch, offset, (end.epoch, end.end)).then_some(end))
     }
 
     /// The end of what such a reader may see.

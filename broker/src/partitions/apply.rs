@@ -78,11 +78,19 @@ impl Partitions {
     }
 
     fn assign(&self, image: &MetadataImage, topic: &Topic, index: PartitionIndex, assignment: &Assignment) {
+        self.repair(topic, index, assignment);
         let partition = match self.get(topic.id, index) {
             Some(partition) => partition,
             None => match self.create(image, topic, index) {
                 Some(partition) => partition,
-                None => return,
+                None => {
+                    let key = TopicPartition {
+                        topic_id: topic.id,
+                        partition: index,
+                    };
+                    self.report_if_counted_on(key, assignment);
+                    return;
+                }
             },
         };
         partition.assign(assignment, |node| broker_view(image, node), self.clock.now());
@@ -96,7 +104,7 @@ impl Partitions {
             topic_id: topic.id,
             partition: index,
         };
-        if self.unusable.contains(&key) {
+        if self.unusable.lock().contains(&key) {
             return None;
         }
         let state = self.ensure_topic_state(image, topic);

@@ -4,6 +4,7 @@ mod apply;
 mod checkpoint;
 mod housekeeping;
 mod recovery;
+mod repair;
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -19,7 +20,7 @@ use parking_lot::Mutex;
 
 use crate::latency::Latency;
 use crate::log::{Flusher, Log, LogDir, LogError};
-use crate::partition::{Disk, IsrProposals, Partition, TopicState};
+use crate::partition::{Disk, Reports, Partition, TopicState};
 
 pub use self::recovery::{RecoveredLogs, RecoveryReport};
 
@@ -39,15 +40,15 @@ pub struct Partitions {
     log_dir: Arc<LogDir>,
     flusher: Arc<Flusher>,
     disk: Arc<Disk>,
-    proposals: Arc<IsrProposals>,
+    reports: Arc<Reports>,
     map: Arc<PartitionMap>,
     topics: papaya::HashMap<TopicId, Arc<TopicState>, foldhash::fast::RandomState>,
     /// The image that has been carried out here.
     image: ArcSwap<MetadataImage>,
     /// Logs that recovery found and no image has named yet.
     unclaimed: Mutex<recovery::Unclaimed>,
-    /// Partitions whose logs recovery could not open: they stay offline until the next start.
-    unusable: HashSet<TopicPartition>,
+    /// Partitions whose logs recovery could not open: they stay offline until they can be copied from a leader.
+    unusable: Mutex<HashSet<TopicPartition>>,
     /// One image at a time.
     applying: Mutex<()>,
     /// Partitions that cache writes once that is on record.
@@ -80,11 +81,11 @@ impl Partitions {
             node,
             fixed,
             clock,
-            unusable: recovered.report().offline.iter().copied().collect(),
+            unusable: Mutex::new(recovered.report().offline.iter().copied().collect()),
             log_dir: recovered.log_dir,
             disk: Arc::new(Disk::new(&flusher)),
             flusher,
-            proposals: Arc::default(),
+            reports: Arc::default(),
             map,
             topics: papaya::HashMap::default(),
             image: ArcSwap::default(),
@@ -163,10 +164,10 @@ impl Partitions {
         self.map.is_empty()
     }
 
-    /// Partitions that have something to ask of the controller.
+    /// What partitions here have to tell the controller.
     #[must_use]
-    pub fn proposals(&self) -> &IsrProposals {
-        &self.proposals
+    pub fn reports(&self) -> &Reports {
+        &self.reports
     }
 
     /// The flusher of the disk.
@@ -203,7 +204,7 @@ impl Partitions {
             log,
             high_watermark,
             Arc::clone(&self.disk),
-            Arc::clone(&self.proposals),
+            Arc::clone(&self.reports),
         )
     }
 }

@@ -26,6 +26,8 @@ pub(super) struct Follower {
     pub(super) node: NodeId,
     /// What the image says of its broker; `None` while that is not registered.
     broker: Option<BrokerView>,
+    /// The image says that its replica cannot be used.
+    offline: bool,
     /// `None` until it fetched in this leader epoch under its present registration.
     flushed_end: Option<Offset>,
     /// First offset of its log, as of its last fetch.
@@ -40,6 +42,7 @@ impl Follower {
         Self {
             node,
             broker: None,
+            offline: false,
             flushed_end: None,
             log_start: None,
             last_fetch: None,
@@ -75,6 +78,15 @@ impl Follower {
             self.reset();
         }
         self.broker = broker;
+    }
+
+    /// The controller was told that the replica cannot be used: what it acknowledged before counts no more, only what it
+    /// fetches from now on.
+    pub(super) fn is_offline(&mut self, offline: bool) {
+        if offline && !self.offline {
+            self.reset();
+        }
+        self.offline = offline;
     }
 
     pub(super) fn accepts(&self, epoch: BrokerEpoch) -> bool {

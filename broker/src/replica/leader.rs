@@ -46,6 +46,7 @@ impl<A> Leader<A> {
         }
         for follower in &mut self.followers {
             follower.registered(brokers(follower.node));
+            follower.is_offline(partition.offline_replicas.contains(&follower.node));
         }
     }
 

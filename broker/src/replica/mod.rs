@@ -7,6 +7,7 @@
 
 mod effects;
 mod follower;
+mod following;
 mod isr;
 mod leader;
 mod progress;
@@ -23,6 +24,7 @@ use highwater_proto::types::{BrokerEpoch, LeaderEpoch, NodeId, Offset, Partition
 
 pub use self::effects::{AckError, Completed, Effects};
 pub use self::follower::FollowerFetch;
+pub use self::following::{Cut, FetchPoint, Following, has_diverged};
 pub use self::isr::{IsrAnswer, IsrMember, IsrProposal};
 
 use self::follower::Follower;

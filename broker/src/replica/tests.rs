@@ -444,3 +444,84 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_member_that_lost_what_it_had_acknowledged_is_put_out_at_once() {
+    let mut replica = leader(2, &[ME, B1, B2]);
+    let _ = replica.appended(Offset(5), Offset(5));
+    let _ = replica.follower_fetched(fetch(B1, 5, at(1))).unwrap();
+    let _ = replica.follower_fetched(fetch(B2, 5, at(1))).unwrap();
+    assert_eq!(replica.high_watermark(), Offset(5));
+    // Its log was damaged and begins anew.
+    let proposal = replica.follower_fetched(fetch(B2, 0, at(2))).unwrap().proposal.unwrap();
+    let members: Vec<NodeId> = proposal.isr.iter().map(|member| member.broker).collect();
+    assert_eq!(members, [ME, B1]);
+    assert_eq!(replica.high_watermark(), Offset(5), "and never back");
+}
+
+#[test]
+fn a_replica_that_went_offline_joins_by_what_it_fetched_afterwards() {
+    let mut replica = leader(1, &[ME, B1]);
+    let _ = replica.appended(Offset(5), Offset(5));
+    let _ = replica.follower_fetched(fetch(B1, 5, at(1))).unwrap();
+    let offline = Partition {
+        offline_replicas: vec![B1],
+        ..partition(ME, 1, 2, &[ME])
+    };
+    let _ = replica.assign(&offline, all_live, at(2));
+    assert_eq!(replica.preferred_read_replica(Offset(1), |_| true), None);
+    let _ = replica.appended(Offset(6), Offset(6));
+    assert_eq!(replica.high_watermark(), Offset(6));
+    assert!(
+        replica
+            .follower_fetched(fetch(B1, 0, at(3)))
+            .unwrap()
+            .proposal
+            .is_none()
+    );
+    assert!(
+        replica
+            .follower_fetched(fetch(B1, 6, at(4)))
+            .unwrap()
+            .proposal
+            .is_some()
+    );
+}
+
+#[test]
+fn a_followers_high_watermark_follows_its_leaders_as_far_as_its_log_goes_and_never_back() {
+    let mut replica = Replica::<u32>::new(ME, config(1), empty_log(), Offset(0));
+    let _ = replica.assign(&partition(B1, 1, 1, &[ME, B1]), all_live, at(0));
+    let _ = replica.appended(Offset(5), Offset(0));
+    assert!(replica.leader_high_watermark(Offset(9)).high_watermark_moved);
+    assert_eq!(replica.high_watermark(), Offset(5));
+    assert!(
+        !replica.leader_high_watermark(Offset(2)).high_watermark_moved,
+        "a new leader may know less"
+    );
+    assert_eq!(replica.high_watermark(), Offset(5));
+    replica.truncated(LogEnds {
+        start: Offset(0),
+        end: Offset(3),
+        flushed: Offset(3),
+    });
+    assert_eq!(replica.high_watermark(), Offset(3));
+}
+
+#[test]
+fn readers_go_to_the_in_sync_follower_that_has_most() {
+    let mut replica = leader(1, &[ME, B1, B2]);
+    let _ = replica.appended(Offset(9), Offset(9));
+    let _ = replica.follower_fetched(fetch(B1, 4, at(1))).unwrap();
+    let late = FollowerFetch {
+        log_start: Offset(3),
+        ..fetch(B2, 6, at(1))
+    };
+    let _ = replica.follower_fetched(late).unwrap();
+    let preferred = |offset| replica.preferred_read_replica(Offset(offset), |_| true);
+    assert_eq!(preferred(4), Some(B2));
+    assert_eq!(preferred(2), Some(B1), "the other one has deleted it");
+    assert_eq!(preferred(7), None, "nobody has it yet");
+    assert_eq!(replica.preferred_read_replica(Offset(4), |node| node == B1), Some(B1));
+    assert_eq!(replica.low_watermark(), Some(Offset(0)));
+}

@@ -70,6 +70,30 @@ impl ToyController {
         }
     }
 
+    /// Others lead and are in sync.
+    fn take_offline(&self, broker: NodeId, replicas: &[session_request::ReplicaRef]) {
+        let image = self.image();
+        let mut changes = Vec::new();
+        for replica in replicas {
+            let id = TopicId(Uuid::from_slice(&replica.topic_id).expect("an id"));
+            let index = PartitionIndex(replica.partition);
+            let Some(partition) = image.partition(id, index) else { continue };
+            let mut changed = Partition::clone(partition);
+            if !changed.offline_replicas.contains(&broker) {
+                changed.offline_replicas.push(broker);
+            }
+            changed.isr.retain(|node| *node != broker);
+            if changed.leader == Some(broker) {
+                changed.leader = changed.isr.first().copied();
+                changed.leader_epoch = LeaderEpoch(changed.leader_epoch.get() + 1);
+            }
+            changes.push(Change::PutPartition(id, index, changed));
+        }
+        if !changes.is_empty() {
+            self.commit(changes);
+        }
+    }
+
     /// Decides; the revision at which it shows.
     pub fn commit(&self, changes: Vec<Change>) -> i64 {
         let mut decided = self.decided.lock();
@@ -410,6 +434,8 @@ impl Controller for ToyController {
         request: Request<AlterPartitionsRequest>,
     ) -> Result<Response<AlterPartitionsResponse>, Status> {
         self.check()?;
+        let broker = NodeId(request.get_ref().broker_id);
+        self.take_offline(broker, &request.get_ref().offline);
         let image = self.image();
         let mut changes = Vec::new();
         let mut codes = Vec::new();
@@ -430,11 +456,10 @@ impl Controller for ToyController {
             } else if !proposal.isr.iter().all(eligible) {
                 107
             } else {
-                let isr = proposal.isr.iter().map(|member| NodeId(member.broker)).collect();
-                let changed = Partition {
-                    isr,
-                    ..Partition::clone(partition)
-                };
+                let isr: Vec<NodeId> = proposal.isr.iter().map(|member| NodeId(member.broker)).collect();
+                let mut changed = Partition::clone(partition);
+                changed.offline_replicas.retain(|node| !isr.contains(node));
+                changed.isr = isr;
                 changes.push(Change::PutPartition(topic_id, index, changed));
                 0
             };

@@ -13,6 +13,7 @@ mod controller;
 mod followers;
 mod hand_over;
 mod readers;
+mod repair;
 #[allow(dead_code)]
 #[path = "../api/support.rs"]
 mod support;

@@ -165,7 +165,9 @@ fn check_members(
             .filter(|node| node.epoch == member.epoch);
         let joins = !partition.isr.contains(&member.broker);
         let stalled = node.is_some_and(|node| joins && node.disk.stalled);
-        if node.is_none() || stalled || partition.offline_replicas.contains(&member.broker) {
+        // An offline replica that its leader sees fetching has been copied afresh.
+        let offline = !joins && partition.offline_replicas.contains(&member.broker);
+        if node.is_none() || stalled || offline {
             let message = format!("broker {} is fenced, restarted, stalled or offline", member.broker);
             return Err(Refusal::new(ErrorCode::IneligibleReplica, message));
         }
@@ -182,5 +184,9 @@ fn with_isr(
 ) -> Partition {
     let mut changed = partition.clone();
     Voters::new(image, settings, topic, partition).set_isr(&mut changed, isr);
+    let Partition {
+        isr, offline_replicas, ..
+    } = &mut changed;
+    offline_replicas.retain(|node| !isr.contains(node));
     changed
 }

@@ -2,12 +2,13 @@
 
 use grpc::alter_partitions_request::Proposal;
 use grpc::alter_partitions_response::Result as WireResult;
+use grpc::session_request::ReplicaRef;
 use highwater_proto::grpc;
 use highwater_proto::metadata::convert;
 use highwater_proto::types::{BrokerEpoch, LeaderEpoch, NodeId, PartitionEpoch, PartitionIndex, TopicPartition};
 use tonic::Status;
 
-use crate::cluster::{AlterPartitions, IsrMember, IsrProposal};
+use crate::cluster::{AlterPartitions, IsrMember, IsrProposal, ReportOfflineReplicas};
 use crate::service::Shared;
 use crate::service::rpc::{malformed, outcome};
 
@@ -20,9 +21,26 @@ pub(super) async fn handle(
         .into_iter()
         .map(proposal)
         .collect::<Result<_, Status>>()?;
+    let (broker, broker_epoch) = (NodeId(request.broker_id), BrokerEpoch(request.broker_epoch));
+    if !request.offline.is_empty() {
+        let replica = |replica: ReplicaRef| {
+            Ok(TopicPartition {
+                topic_id: convert::topic_id(&replica.topic_id).map_err(malformed)?,
+                partition: PartitionIndex(replica.partition),
+            })
+        };
+        let replicas = request.offline.into_iter().map(replica);
+        shared
+            .decided(ReportOfflineReplicas {
+                node: broker,
+                epoch: broker_epoch,
+                replicas: replicas.collect::<Result<_, Status>>()?,
+            })
+            .await?;
+    }
     let command = AlterPartitions {
-        broker: NodeId(request.broker_id),
-        broker_epoch: BrokerEpoch(request.broker_epoch),
+        broker,
+        broker_epoch,
         proposals,
     };
     let decided = shared.decided(command).await?;

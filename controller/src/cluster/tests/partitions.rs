@@ -276,3 +276,45 @@ fn planned_moves_go_to_members_of_the_isr_only_and_end_the_epoch_that_was_meant(
     moved(&mut cluster, epoch, second).unwrap();
     assert_eq!(cluster.image.revision, revision, "it leads already");
 }
+
+#[test]
+fn a_damaged_replica_loses_its_seats_and_returns_once_it_is_copied_afresh() {
+    let (mut cluster, key, replicas) = triple();
+    let [first, second, third] = replicas[..] else { panic!() };
+    let report = |cluster: &Cluster, node: NodeId| ReportOfflineReplicas {
+        node,
+        epoch: cluster.epoch(node.get()),
+        replicas: BTreeSet::from([key]),
+    };
+    let epoch = cluster.partition("a", 0).leader_epoch;
+    let command = report(&cluster, first);
+    cluster.run(&command);
+    let partition = cluster.partition("a", 0).clone();
+    assert_eq!((partition.leader, partition.isr), (Some(second), vec![second, third]));
+    assert!(partition.leader_epoch > epoch);
+    assert_eq!((partition.offline_replicas, partition.elr), (vec![first], vec![]));
+
+    let proposal = cluster.proposal(key, &replicas);
+    cluster.alter(&proposal).unwrap();
+    let partition = cluster.partition("a", 0).clone();
+    assert_eq!((partition.isr, partition.offline_replicas), (replicas.clone(), vec![]));
+
+    // The last member keeps its seat, but leads nothing.
+    for node in [first, third] {
+        let command = report(&cluster, node);
+        cluster.run(&command);
+    }
+    let command = report(&cluster, second);
+    cluster.run(&command);
+    let partition = cluster.partition("a", 0).clone();
+    assert_eq!((partition.leader, partition.isr.clone()), (None, vec![second]));
+    let revision = cluster.image.revision;
+    cluster.run(&command);
+    assert_eq!(cluster.image.revision, revision, "said twice is said once");
+    let stale = ReportOfflineReplicas {
+        epoch: BrokerEpoch(1),
+        ..report(&cluster, first)
+    };
+    cluster.run(&stale);
+    assert_eq!(cluster.image.revision, revision);
+}

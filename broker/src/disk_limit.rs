@@ -140,6 +140,13 @@ impl DiskGauge {
         decode(self.pressure.load(Ordering::Relaxed))
     }
 
+    /// Free bytes; `None` before the first look.
+    #[must_use]
+    pub fn free(&self) -> Option<u64> {
+        let free = self.free.load(Ordering::Relaxed);
+        (free != i64::MAX).then(|| u64::try_from(free).unwrap_or(0))
+    }
+
     /// What a produce request waits under low pressure of this disk.
     #[must_use]
     pub fn delay(&self) -> Duration {

@@ -12,6 +12,7 @@ use prometheus_client::metrics::MetricType;
 use super::Metrics;
 use crate::api::SERVED;
 use crate::broker::Broker;
+use crate::disk_limit;
 use crate::latency::Latency as Histogram;
 use crate::partition::TopicMetrics;
 
@@ -413,5 +414,27 @@ fn encode_logs(broker: &Broker, encoder: &mut DescriptorEncoder<'_>) -> fmt::Res
         "Partitions that wait for a flush",
         gauge,
         &queued,
+    )?;
+    disk_room(encoder, broker)
+}
+
+/// The room on the disk, and what it means for producers.
+fn disk_room(encoder: &mut DescriptorEncoder<'_>, broker: &Broker) -> fmt::Result {
+    let disk = broker.disk();
+    if let Some(free) = disk.free() {
+        family(
+            encoder,
+            "highwater_disk_free_bytes",
+            "Free room on the data disk",
+            MetricType::Gauge,
+            &[sample([], free as f64)],
+        )?;
+    }
+    family(
+        encoder,
+        "highwater_disk_pressure",
+        "0: enough room, 1: producers are slowed down, 2: they are refused",
+        MetricType::Gauge,
+        &[sample([], f64::from(disk_limit::encode(disk.pressure())))],
     )
 }

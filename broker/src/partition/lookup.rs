@@ -214,27 +214,12 @@ impl Partition {
 }
 
 impl State {
-    /// Where the largest epoch that is not above `epoch` ends. The epoch of a leader is written down with its first
-    /// append; until then it starts, and ends, where the log does.
+    /// Where the largest epoch that is not above `epoch` ends.
     pub(super) fn epoch_end(&self, epoch: LeaderEpoch) -> Option<EpochEnd> {
         let log = self.log().ok()?;
-        let own = self.replica.leader_epoch();
-        if epoch == own {
-            return Some(EpochEnd {
-                epoch,
-                end: log.log_end(),
-            });
-        }
-        if epoch > own || epoch.get() < 0 {
-            return None;
-        }
-        let between = || {
-            let largest = log.leader_epochs().latest().map_or(epoch, |latest| latest.epoch);
-            EpochEnd {
-                epoch: largest,
-                end: log.log_end(),
-            }
-        };
-        Some(log.end_offset_for(epoch).unwrap_or_else(between))
+        let found = log.end_offset_for(epoch).map(|found| (found.epoch, found.end));
+        let newest = log.leader_epochs().latest().map(|latest| latest.epoch);
+        let (epoch, end) = self.replica.epoch_end(epoch, found, newest)?;
+        Some(EpochEnd { epoch, end })
     }
 }

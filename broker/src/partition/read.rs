@@ -7,7 +7,7 @@ use highwater_proto::types::{LeaderEpoch, NodeId, Offset};
 
 use super::{FetchWaiter, Partition, State, leadership_error_code, log_error_code};
 use crate::log::{EpochEnd, FileSlice, Log, LogError};
-use crate::replica::{Effects, FollowerFetch, LeadershipError};
+use crate::replica::{Effects, FollowerFetch, LeadershipError, has_diverged};
 
 /// Up to where a reader may see.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

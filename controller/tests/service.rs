@@ -20,8 +20,10 @@ use highwater_node::transport::{Dialer, Listener, MemoryNetwork};
 use highwater_proto::config::StaticValues;
 use highwater_proto::grpc;
 use highwater_proto::grpc::controller_client::ControllerClient;
-use highwater_proto::grpc::session_request::{Heartbeat, Leave, Register, Request as Said, Unfence};
-use highwater_proto::grpc::session_response::Response as Answer;
+use highwater_proto::grpc::session_request::{
+    HandedOver, Heartbeat, Leave, LogEnd, LogEnds, Register, ReplicaRef, Request as Said, Unfence,
+};
+use highwater_proto::grpc::session_response::{HandOver, LeaderMove, Response as Answer};
 use highwater_proto::metadata::convert::{Received, UpdateAssembler};
 use highwater_proto::metadata::{MetadataImage, NodeRegistration, NodeRole, NodeState};
 use highwater_proto::types::{NodeId, PartitionIndex, Revision};
@@ -241,6 +243,231 @@ async fn a_broker_registers_serves_and_leaves() {
     let image = running.controller.image();
     assert_eq!(image.node(NodeId(3)).unwrap().state, NodeState::Fenced);
     assert_eq!(leader(&image, "a").0, None);
+    running.stop().await;
+}
+
+/// A topic of one partition on these brokers.
+async fn create_on(running: &Running, name: &str, brokers: &[i32], configs: &[(&str, &str)]) -> ReplicaRef {
+    let topic = grpc::create_topics_request::CreatableTopic {
+        name: name.into(),
+        partitions: -1,
+        replication_factor: -1,
+        assignments: vec![grpc::create_topics_request::Assignment {
+            partition: 0,
+            brokers: brokers.to_vec(),
+        }],
+        configs: configs
+            .iter()
+            .map(|(name, value)| grpc::ConfigEntry {
+                name: (*name).to_owned(),
+                value: Some((*value).to_owned()),
+            })
+            .collect(),
+        ..Default::default()
+    };
+    let request = grpc::CreateTopicsRequest {
+        topics: vec![topic],
+        validate_only: false,
+    };
+    let response = running.client().create_topics(request).await.unwrap().into_inner();
+    assert_eq!(response.results[0].outcome.as_ref().unwrap().code, 0);
+    ReplicaRef {
+        topic_id: response.results[0].topic_id.clone(),
+        partition: 0,
+    }
+}
+
+impl Node {
+    /// The next message that is no sign of life.
+    async fn question(&mut self) -> Answer {
+        loop {
+            match self.answer().await.unwrap() {
+                Answer::Alive(_) => {}
+                other => return other,
+            }
+        }
+    }
+
+    async fn tell(&mut self, said: Said) {
+        let request = Some(said);
+        self.say.send(grpc::SessionRequest { request }).await.unwrap();
+    }
+
+    /// Answers that all of a hand-over is ready.
+    async fn hand_over(&mut self) -> Vec<LeaderMove> {
+        match self.question().await {
+            Answer::HandOver(HandOver { question, moves }) => {
+                let ready = moves.iter().filter_map(|wanted| wanted.replica.clone()).collect();
+                self.tell(Said::HandedOver(HandedOver { question, ready })).await;
+                moves
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn who_leaves_hands_over_before_others_lead() {
+    let folder = tempfile::tempdir().unwrap();
+    let running = Running::on_folder(folder.path()).await;
+    let (mut first, _) = broker(&running, 1, 1).await;
+    let (_second, _) = broker(&running, 2, 2).await;
+    create_on(&running, "a", &[1, 2], &[]).await;
+    let alone = create_on(&running, "alone", &[1], &[]).await;
+    let (_, epoch) = leader(&running.controller.image(), "a");
+    first.tell(Said::Leave(Leave {})).await;
+    let Answer::HandOver(asked) = first.question().await else {
+        panic!("no hand-over")
+    };
+    let wanted = asked.moves.iter().map(|it| (it.leader_epoch, it.target));
+    assert_eq!(
+        wanted.collect::<Vec<_>>(),
+        [(epoch, 2)],
+        "there is nobody to hand the other one to"
+    );
+    assert!(asked.moves.iter().all(|it| it.replica.as_ref() != Some(&alone)));
+    assert_eq!(
+        leader(&running.controller.image(), "a").0,
+        Some(NodeId(1)),
+        "not before the answer"
+    );
+    let ready = asked.moves.iter().filter_map(|wanted| wanted.replica.clone()).collect();
+    let answer = HandedOver {
+        question: asked.question,
+        ready,
+    };
+    first.tell(Said::HandedOver(answer)).await;
+    assert!(matches!(first.question().await, Answer::MayLeave(_)));
+    let image = running.controller.image();
+    assert_eq!(leader(&image, "a"), (Some(NodeId(2)), epoch + 1));
+    assert_eq!(image.node(NodeId(1)).unwrap().state, NodeState::Fenced);
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_leader_that_does_not_answer_is_not_waited_for_longer_than_a_moment() {
+    let folder = tempfile::tempdir().unwrap();
+    let running = Running::on_folder(folder.path()).await;
+    let (mut first, _) = broker(&running, 1, 1).await;
+    let (_second, _) = broker(&running, 2, 2).await;
+    create_on(&running, "a", &[1, 2], &[]).await;
+    let started = tokio::time::Instant::now();
+    first.tell(Said::Leave(Leave {})).await;
+    assert!(matches!(first.question().await, Answer::HandOver(_)));
+    assert!(matches!(first.question().await, Answer::MayLeave(_)));
+    let took = started.elapsed();
+    assert!(
+        took >= Duration::from_millis(500) && took < Duration::from_secs(5),
+        "{took:?}"
+    );
+    assert_eq!(leader(&running.controller.image(), "a").0, Some(NodeId(2)));
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn the_longest_log_of_those_that_answer_is_elected_uncleanly() {
+    let folder = tempfile::tempdir().unwrap();
+    let running = Running::on_folder(folder.path()).await;
+    let unclean = [("unclean.leader.election.enable", "true")];
+    let mut nodes = Vec::new();
+    for id in 1..=3 {
+        nodes.push(broker(&running, id, id as u128).await.0);
+    }
+    let replica = create_on(&running, "a", &[1, 2, 3], &unclean).await;
+    drop(nodes);
+    let headless = |image: &MetadataImage| image.topic("a").is_some() && leader(image, "a").0.is_none();
+    running.image_where("nobody leads", headless).await;
+    // All come back after an unclean stop: nobody is trusted any more.
+    let mut nodes = Vec::new();
+    for id in 1..=3 {
+        let mut node = Node::connect(
+            running.client(),
+            register(Some(id), 10 + id as u128, 1_000 + id as u128),
+        )
+        .await;
+        node.registered().await;
+        nodes.push(node);
+    }
+    let ends = [(3, 50), (4, 7), (4, 9)];
+    let answering = nodes.into_iter().zip(ends).map(|(mut node, (last_epoch, end))| {
+        let replica = replica.clone();
+        tokio::spawn(async move {
+            let unfence = Unfence {
+                untrusted: vec![replica.clone()],
+                ..Unfence::default()
+            };
+            node.tell(Said::Unfence(unfence)).await;
+            loop {
+                let Answer::AskLogEnds(asked) = node.question().await else {
+                    continue;
+                };
+                assert_eq!(asked.replicas, [replica.clone()]);
+                let end = LogEnd {
+                    replica: Some(replica.clone()),
+                    last_epoch,
+                    end,
+                };
+                // So late that all three are asked, if the controller waits for them.
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                let question = asked.question;
+                node.tell(Said::LogEnds(LogEnds {
+                    question,
+                    ends: vec![end],
+                }))
+                .await;
+            }
+        })
+    });
+    let answering: Vec<_> = answering.collect();
+    let image = running
+        .image_where("somebody leads", |image| leader(image, "a").0.is_some())
+        .await;
+    let elected = leader(&image, "a").0.unwrap();
+    let live = |id: i32| image.live_broker(NodeId(id)).is_some();
+    assert!(
+        elected == NodeId(3) || !live(3),
+        "broker {elected} leads although broker 3 is live and has the longest log"
+    );
+    answering.iter().for_each(tokio::task::JoinHandle::abort);
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_broker_whose_disk_stalls_leads_nothing_and_is_waited_for_by_nobody() {
+    let folder = tempfile::tempdir().unwrap();
+    let running = Running::on_folder(folder.path()).await;
+    let (mut first, _) = broker(&running, 1, 1).await;
+    let (_second, _) = broker(&running, 2, 2).await;
+    create_on(&running, "led", &[1, 2], &[]).await;
+    create_on(&running, "followed", &[2, 1], &[]).await;
+    create_on(&running, "needed", &[2, 1], &[("min.insync.replicas", "2")]).await;
+    create_on(&running, "alone", &[1], &[]).await;
+    let beat = |flush: i64| {
+        Said::Heartbeat(Heartbeat {
+            oldest_unfinished_flush_ms: flush,
+            ..Heartbeat::default()
+        })
+    };
+    first.tell(beat(1_999)).await;
+    first.tell(beat(2_000)).await;
+    assert_eq!(first.hand_over().await.len(), 1);
+    let isr = |image: &MetadataImage, name: &str| -> Vec<i32> {
+        let partition = image.topic(name).unwrap().partition(PartitionIndex(0)).unwrap();
+        partition.isr.iter().map(|node| node.get()).collect()
+    };
+    let image = running
+        .image_where("it is relieved", |image| {
+            isr(image, "followed") == [2] && isr(image, "led") == [2]
+        })
+        .await;
+    assert_eq!(leader(&image, "led").0, Some(NodeId(2)));
+    assert_eq!(
+        leader(&image, "alone").0,
+        Some(NodeId(1)),
+        "better a slow leader than none"
+    );
+    assert_eq!(isr(&image, "needed"), [2, 1], "min ISR would not remain");
+    assert!(image.node(NodeId(1)).unwrap().disk.stalled);
     running.stop().await;
 }
 

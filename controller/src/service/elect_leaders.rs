@@ -72,5 +72,5 @@ async fn log_ends(shared: &Shared, named: Option<&[(String, PartitionIndex)]>) -
         let partition = image.partition(key.topic_id, key.partition);
         partition.is_some_and(|partition| partition.leader.is_none())
     });
-    questions::log_ends(shared, &image, headless).await
+    questions::log_ends(shared, &headless.collect()).await
 }

@@ -1,6 +1,6 @@
 //! What the controller asks of nodes on their session streams, and their answers.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
@@ -13,6 +13,7 @@ use highwater_proto::metadata::convert::{self, ConvertError};
 use highwater_proto::types::{LeaderEpoch, NodeId, Offset, TopicPartition};
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::cluster::election::LogEnds;
@@ -73,13 +74,27 @@ pub(super) async fn ask(
     answer
 }
 
-/// Asks all live replicas of these partitions where their logs end.
-pub(super) async fn log_ends(
-    shared: &Shared,
-    image: &MetadataImage,
-    keys: impl IntoIterator<Item = TopicPartition>,
-) -> BTreeMap<TopicPartition, LogEnds> {
-    let mut by_node: BTreeMap<NodeId, Vec<ReplicaRef>> = BTreeMap::new();
+/// Where the logs of these partitions end, by all replicas that are live when the last answer is there, as far as they
+/// answer in time.
+pub(super) async fn log_ends(shared: &Shared, keys: &BTreeSet<TopicPartition>) -> BTreeMap<TopicPartition, LogEnds> {
+    let deadline = Instant::now() + LOG_ENDS_WAIT;
+    let mut asked: BTreeSet<(NodeId, TopicPartition)> = BTreeSet::new();
+    let mut ends: BTreeMap<TopicPartition, LogEnds> = BTreeMap::new();
+    loop {
+        let mut missing = live_replicas(&shared.updates.image(), keys);
+        // Somebody may have become live meanwhile.
+        missing.retain(|replica| asked.insert(*replica));
+        if missing.is_empty() || Instant::now() >= deadline {
+            return ends;
+        }
+        for (node, key, end) in ask_all(shared, missing, deadline).await {
+            ends.entry(key).or_default().insert(node, end);
+        }
+    }
+}
+
+fn live_replicas(image: &MetadataImage, keys: &BTreeSet<TopicPartition>) -> Vec<(NodeId, TopicPartition)> {
+    let mut replicas = Vec::new();
     for key in keys {
         let Some(partition) = image.partition(key.topic_id, key.partition) else {
             continue;
@@ -88,37 +103,47 @@ pub(super) async fn log_ends(
             .replicas
             .iter()
             .filter(|node| image.live_broker(**node).is_some());
-        for node in live {
-            by_node.entry(*node).or_default().push(replica(&key));
-        }
+        replicas.extend(live.map(|node| (*node, *key)));
+    }
+    replicas
+}
+
+async fn ask_all(shared: &Shared, replicas: Vec<(NodeId, TopicPartition)>, deadline: Instant) -> Vec<LogEnd> {
+    let mut by_node: BTreeMap<NodeId, Vec<ReplicaRef>> = BTreeMap::new();
+    for (node, key) in replicas {
+        by_node.entry(node).or_default().push(replica(&key));
     }
     let mut questions = Vec::new();
     for (node, replicas) in by_node {
         for some in replicas.chunks(REPLICAS_PER_QUESTION) {
             let replicas = some.to_vec();
             let ask = |question| Answer::AskLogEnds(AskLogEnds { question, replicas });
-            questions.push(async move { (node, ask_log_ends(shared, node, ask).await) });
+            questions.push(ask_log_ends(shared, node, deadline, ask));
         }
     }
-    let mut ends: BTreeMap<TopicPartition, LogEnds> = BTreeMap::new();
-    for (node, answer) in join_all(questions).await {
-        for (key, end) in answer {
-            ends.entry(key).or_default().insert(node, end);
-        }
-    }
-    ends
+    join_all(questions).await.into_iter().flatten().collect()
 }
 
-type LogEnd = (TopicPartition, (LeaderEpoch, Offset));
+type LogEnd = (NodeId, TopicPartition, (LeaderEpoch, Offset));
 
-async fn ask_log_ends(shared: &Shared, node: NodeId, question: impl FnOnce(i64) -> Answer) -> Vec<LogEnd> {
-    let Some(Said::LogEnds(answer)) = ask(shared, node, LOG_ENDS_WAIT, question).await else {
+async fn ask_log_ends(
+    shared: &Shared,
+    node: NodeId,
+    deadline: Instant,
+    question: impl FnOnce(i64) -> Answer,
+) -> Vec<LogEnd> {
+    let patience = deadline.saturating_duration_since(Instant::now());
+    let Some(Said::LogEnds(answer)) = ask(shared, node, patience, question).await else {
         tracing::warn!(%node, "a broker did not say in time where its logs end");
         return Vec::new();
     };
     let end = |log: grpc::session_request::LogEnd| {
         let replica = log.replica.ok_or(ConvertError::Missing("replica"))?;
-        Ok((partition(&replica)?, (LeaderEpoch(log.last_epoch), Offset(log.end))))
+        Ok((
+            node,
+            partition(&replica)?,
+            (LeaderEpoch(log.last_epoch), Offset(log.end)),
+        ))
     };
     let ends: Result<Vec<LogEnd>, ConvertError> = answer.ends.into_iter().map(end).collect();
     ends.unwrap_or_else(|error| {

@@ -26,7 +26,7 @@ pub(crate) async fn watch_over(shared: &Arc<Shared>) {
         open.retain(|key| !elect_unclean::candidates(&image, settings, key).is_empty());
         if !open.is_empty() {
             tokio::select! {
-                () = elect(shared, &image, &mut open) => {}
+                () = elect(shared, &mut open) => {}
                 () = shared.shutdown.triggered() => return,
             }
         }
@@ -39,8 +39,8 @@ pub(crate) async fn watch_over(shared: &Arc<Shared>) {
     }
 }
 
-async fn elect(shared: &Shared, image: &MetadataImage, open: &mut BTreeSet<TopicPartition>) {
-    let ends = questions::log_ends(shared, image, open.iter().copied()).await;
+async fn elect(shared: &Shared, open: &mut BTreeSet<TopicPartition>) {
+    let ends = questions::log_ends(shared, open).await;
     if ends.is_empty() {
         return;
     }

@@ -108,6 +108,14 @@ impl CoordinatorProcess {
         })
     }
 
+    /// The id that the controller gave it.
+    ///
+    /// # Errors
+    /// When the session is over for good.
+    pub fn node_id(&self) -> Result<NodeId, LinkError> {
+        Ok(self.link.identity()?.node_id)
+    }
+
     /// The shards that are owned, with what they are doing.
     #[must_use]
     pub fn shards(&self) -> Vec<(ShardId, ShardState)> {

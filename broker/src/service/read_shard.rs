@@ -43,6 +43,7 @@ async fn read(service: &Service, request: &ReadShardRequest) -> Result<Result<Re
     // Replay reads what may be cold: off the network workers, and not all shards of a new owner at once.
     let _permit = service.broker.limits().cold_reads.acquire().await;
     let reading = tokio::task::spawn_blocking(move || {
+        let before = partition.ends().ok_or(ErrorCode::KafkaStorageError)?;
         let outcome = partition.read(&wanted, None)?;
         let ends = partition.ends().ok_or(ErrorCode::KafkaStorageError)?;
         let batches = match &outcome.records {
@@ -52,12 +53,14 @@ async fn read(service: &Service, request: &ReadShardRequest) -> Result<Result<Re
             })?,
             None => Bytes::new(),
         };
-        let next = Batches::new(batches.clone()).filter_map(Result::ok).last();
+        let next = match Batches::new(batches.clone()).filter_map(Result::ok).last() {
+            Some(last) => last.header.last_offset().plus(1),
+            // Compaction left nothing from here to where the log ended.
+            None => wanted.offset.max(before.log_end),
+        };
         Ok(ReadShardResponse {
             error: 0,
-            next_offset: next
-                .map_or(wanted.offset, |batch| batch.header.last_offset().plus(1))
-                .get(),
+            next_offset: next.get(),
             batches,
             log_end: ends.log_end.get(),
             high_watermark: outcome.high_watermark.get(),

@@ -399,6 +399,32 @@ fn c7_the_take_over_waits_for_the_high_watermark_and_starts_again_with_a_new_lea
 }
 
 #[test]
+fn a_log_with_holes_is_read_to_its_end() {
+    let (key, value) = record(7);
+    let mut h = Harness::new();
+    h.shard.assign(Some(ASSIGNED), h.now);
+    let attempt = h.open_attempt();
+    h.shard.opened(attempt, Ok(opened(10)), h.now);
+    h.shard.high_watermark(attempt, Ok(Offset(10)), h.now);
+    // Compaction left one batch of the first eight offsets, and nothing after it.
+    for (batches, next) in [(batch(4, |it| it, &key, Some(&value)), 8), (Bytes::new(), 10)] {
+        assert_eq!(h.shard.state(), ShardState::Loading);
+        let chunk = Chunk {
+            batches,
+            next_offset: Offset(next),
+        };
+        h.shard.read(attempt, Ok(chunk), h.now);
+    }
+    assert_eq!(h.shard.state(), ShardState::Serving);
+    let read = h.send(fetch());
+    let [confirm] = h.confirms()[..] else { panic!() };
+    h.confirmed(confirm);
+    assert_eq!(fetched(h.reply(read)), 7);
+    h.send(commit(8));
+    assert!(matches!(h.appends()[..], [(_, 10, 1)]), "after the hole");
+}
+
+#[test]
 fn an_image_that_has_not_heard_of_the_opened_leader_changes_nothing() {
     let mut h = Harness::new();
     let behind = Assignment {

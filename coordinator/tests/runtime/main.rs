@@ -256,21 +256,34 @@ async fn a_clean_stop_sends_parked_members_away() {
 async fn lag_is_shown_in_records_and_seconds() {
     let mut cluster = Cluster::start().await;
     assert_eq!(commit_on(&mut cluster, FIRST, "g", 3).await, Ok(0));
+    let figure = |text: &str, name: &str| {
+        let line = text.lines().find(|line| line.starts_with(name))?;
+        line.rsplit(' ').next()?.parse::<f64>().ok()
+    };
+    let lag = r#"kafka_consumergroup_lag{consumergroup="g",topic="t",partition="0"}"#;
+    let seconds = r#"kafka_consumergroup_lag_seconds{consumergroup="g",topic="t",partition="0"}"#;
+    let current = r#"kafka_topic_partition_current_offset{topic="t",partition="0"}"#;
+    let text = shown(&cluster, FIRST, &[lag, seconds, current]).await;
+    assert_eq!((figure(&text, lag), figure(&text, current)), (Some(7.0), Some(10.0)));
+    let age = figure(&text, seconds).unwrap();
+    assert!((60.0..120.0).contains(&age), "{age}");
+
+    // Whoever loses the shard shows it no longer, at once; whoever gets it does.
+    cluster.assign(SECOND);
+    let text = cluster.metrics(FIRST);
+    assert!(!text.contains(lag) && !text.contains(current), "{text}");
+    shown(&cluster, SECOND, &[lag, seconds, current]).await;
+    assert!(!cluster.metrics(FIRST).contains(lag));
+}
+
+/// What a coordinator shows, once these are among it.
+async fn shown(cluster: &Cluster, coordinator: i32, names: &[&str]) -> String {
     for _ in 0..100 {
-        let text = cluster.metrics(FIRST);
-        let value = |name: &str| {
-            let line = text.lines().find(|line| line.starts_with(name))?;
-            line.rsplit(' ').next()?.parse::<f64>().ok()
-        };
-        let lag = value(r#"kafka_consumergroup_lag{consumergroup="g",topic="t",partition="0"}"#);
-        let seconds = value(r#"kafka_consumergroup_lag_seconds{consumergroup="g",topic="t",partition="0"}"#);
-        let current = value(r#"kafka_topic_partition_current_offset{topic="t",partition="0"}"#);
-        if let (Some(lag), Some(seconds), Some(current)) = (lag, seconds, current) {
-            assert_eq!((lag, current), (7.0, 10.0));
-            assert!((60.0..120.0).contains(&seconds), "{seconds}");
-            return;
+        let text = cluster.metrics(coordinator);
+        if names.iter().all(|name| text.contains(name)) {
+            return text;
         }
         cluster.settle().await;
     }
-    panic!("no lag is shown:\n{}", cluster.metrics(FIRST));
+    panic!("{names:?} are not shown:\n{}", cluster.metrics(coordinator));
 }

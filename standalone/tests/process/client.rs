@@ -75,10 +75,14 @@ impl Client {
     }
 
     pub fn create(&mut self, topic: &str) {
+        self.create_with(topic, 1, 1);
+    }
+
+    pub fn create_with(&mut self, topic: &str, partitions: i32, replicas: i16) {
         let topic = CreatableTopic {
             name: topic.into(),
-            num_partitions: 1,
-            replication_factor: 1,
+            num_partitions: partitions,
+            replication_factor: replicas,
             ..Default::default()
         };
         let created = self.call(

@@ -1,6 +1,7 @@
 //! Counters of the broker. Cheap to touch: plain atomics, indexed by API key. Rendered by [`collector`].
 
 mod collector;
+mod replication;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -28,6 +29,8 @@ pub struct Metrics {
     all_topics: TopicMetrics,
     isr_shrinks: AtomicU64,
     isr_expands: AtomicU64,
+    /// Bytes that followers fetched.
+    replication_bytes_out: AtomicU64,
     /// Errors are rare: a lock is cheap enough.
     errors: Mutex<HashMap<(ApiKey, ErrorCode), u64>>,
 }
@@ -49,6 +52,7 @@ impl Default for Metrics {
             all_topics: TopicMetrics::default(),
             isr_shrinks: AtomicU64::new(0),
             isr_expands: AtomicU64::new(0),
+            replication_bytes_out: AtomicU64::new(0),
             errors: Mutex::default(),
         }
     }
@@ -78,6 +82,11 @@ impl Metrics {
         } else if after > before {
             self.isr_expands.fetch_add(1, Ordering::Relaxed);
         }
+    }
+
+    /// A follower is sent so many bytes of batches.
+    pub(crate) fn replicated(&self, bytes: u64) {
+        self.replication_bytes_out.fetch_add(bytes, Ordering::Relaxed);
     }
 
     /// An answer carries an error: of a partition, a topic, or the whole request.

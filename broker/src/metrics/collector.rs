@@ -9,7 +9,7 @@ use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, MetricEncoder};
 use prometheus_client::metrics::MetricType;
 
-use super::Metrics;
+use super::{Metrics, replication};
 use crate::api::SERVED;
 use crate::broker::Broker;
 use crate::disk_limit;
@@ -33,7 +33,7 @@ impl BrokerCollector {
 type Labels = Vec<(&'static str, String)>;
 
 /// One value with its labels.
-struct Sample(Labels, f64);
+pub(super) struct Sample(Labels, f64);
 
 /// A family of samples of one kind.
 struct Family<'a> {
@@ -99,7 +99,7 @@ impl Collector for BrokerCollector {
         };
         encode_requests(broker.metrics(), &mut encoder)?;
         encode_topics(&broker, &mut encoder)?;
-        encode_replicas(&broker, &mut encoder)?;
+        replication::encode(&broker, &mut encoder)?;
         encode_logs(&broker, &mut encoder)?;
         let connections = [sample([], broker.connections().total() as f64)];
         family(
@@ -120,15 +120,15 @@ impl Collector for BrokerCollector {
     }
 }
 
-fn load(counter: &AtomicU64) -> u64 {
+pub(super) fn load(counter: &AtomicU64) -> u64 {
     counter.load(Ordering::Relaxed)
 }
 
-fn sample<const N: usize>(labels: [(&'static str, String); N], value: f64) -> Sample {
+pub(super) fn sample<const N: usize>(labels: [(&'static str, String); N], value: f64) -> Sample {
     Sample(labels.into(), value)
 }
 
-fn family(
+pub(super) fn family(
     encoder: &mut DescriptorEncoder<'_>,
     name: &str,
     help: &str,
@@ -270,74 +270,6 @@ fn encode_topics(broker: &Broker, encoder: &mut DescriptorEncoder<'_>) -> fmt::R
         }));
         let name = format!("kafka_server_brokertopicmetrics_{name}");
         family(encoder, &name, help, MetricType::Counter, &samples)?;
-    }
-    Ok(())
-}
-
-fn encode_replicas(broker: &Broker, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
-    let (mut partitions, mut leaders, mut under_replicated, mut under_min_isr, mut offline) = (0, 0, 0, 0, 0);
-    let mut by_partition: [(&str, &str, Vec<Sample>); 4] = [
-        ("underreplicated", "1 if the ISR lacks replicas", Vec::new()),
-        ("underminisr", "1 if the ISR is below min.insync.replicas", Vec::new()),
-        (
-            "atminisr",
-            "1 if the ISR is at min.insync.replicas and lacks replicas",
-            Vec::new(),
-        ),
-        ("replicascount", "Replicas of a partition led from here", Vec::new()),
-    ];
-    for partition in broker.partitions().all() {
-        partitions += 1;
-        let states = partition.inspect(|replica| {
-            replica.is_leader().then(|| {
-                [
-                    u32::from(replica.is_under_replicated()),
-                    u32::from(replica.is_under_min_isr()),
-                    u32::from(replica.is_at_min_isr()),
-                    u32::try_from(replica.replica_count()).unwrap_or(u32::MAX),
-                ]
-            })
-        });
-        for ((_, _, samples), state) in by_partition.iter_mut().zip(states.into_iter().flatten()) {
-            let topic = partition.topic().name().to_string();
-            samples.push(sample(
-                [("topic", topic), ("partition", partition.index().to_string())],
-                f64::from(state),
-            ));
-        }
-        offline += u32::from(partition.log_start().is_none());
-        partition.inspect(|replica| {
-            leaders += u32::from(replica.is_leader());
-            under_replicated += u32::from(replica.is_under_replicated());
-            under_min_isr += u32::from(replica.is_under_min_isr());
-        });
-    }
-    for (name, help, value) in [
-        ("partitioncount", "Partitions with a replica here", partitions),
-        ("leadercount", "Partitions led from here", leaders),
-        (
-            "underreplicatedpartitions",
-            "Partitions led from here whose ISR lacks replicas",
-            under_replicated,
-        ),
-        (
-            "underminisrpartitioncount",
-            "Partitions led from here whose ISR is below min.insync.replicas",
-            under_min_isr,
-        ),
-        ("offlinereplicacount", "Replicas here whose storage failed", offline),
-    ] {
-        let name = format!("kafka_server_replicamanager_{name}");
-        family(encoder, &name, help, MetricType::Gauge, &[sample([], f64::from(value))])?;
-    }
-    for (name, help, samples) in by_partition {
-        family(
-            encoder,
-            &format!("kafka_cluster_partition_{name}"),
-            help,
-            MetricType::Gauge,
-            &samples,
-        )?;
     }
     Ok(())
 }

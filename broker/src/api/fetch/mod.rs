@@ -412,6 +412,13 @@ impl Call {
 
     fn count(&self, answers: &[PartitionAnswer]) {
         let broker = &self.context.broker;
+        if self.follower.is_some() {
+            // What consumers fetch is counted apart.
+            let bytes = |answer: &PartitionAnswer| answer.records.as_ref().map_or(0, |it| it.len);
+            broker.metrics().replicated(answers.iter().map(bytes).sum());
+            answers.iter().for_each(|it| broker.metrics().error(ApiKey::Fetch, it.error));
+            return;
+        }
         let image = broker.image();
         for answer in answers {
             let (bytes, failed) = (

@@ -402,6 +402,10 @@ impl Cluster {
 
 impl Drop for Cluster {
     fn drop(&mut self) {
+        // A process that waits for a frozen disk cannot be killed.
+        for (_, disk) in &self.disks {
+            disk.thaw();
+        }
         for node in &mut self.nodes {
             node.process.kill9();
         }

@@ -77,6 +77,17 @@ impl Disk {
         );
     }
 
+    /// Holds every write and flush until it is thawed: a disk that stalls.
+    pub fn freeze(&self) {
+        as_root("fsfreeze", &["-f", &self.path().to_string_lossy()]);
+    }
+
+    /// Lets writes go on. Does nothing when they do.
+    pub fn thaw(&self) {
+        // It refuses when nothing is frozen.
+        let _ = root_command("fsfreeze", &["-u", &self.path().to_string_lossy()]).output();
+    }
+
     /// Makes it read only under a process that writes, as ext4 does by itself when it meets an error.
     pub fn emergency_read_only(&self) {
         self.remount("abort");
@@ -109,6 +120,7 @@ impl Disk {
 
 impl Drop for Disk {
     fn drop(&mut self) {
+        self.thaw();
         // Lazily: a process that a failed test leaves behind may still have files open.
         let _ = root_command("umount", &["-l", &self.path().to_string_lossy()]).status();
     }

@@ -7,6 +7,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext, Rebalance};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{DeliveryResult, Message};
 use rdkafka::producer::{BaseRecord, Producer, ProducerContext, ThreadedProducer};
 use rdkafka::{ClientContext, Offset, TopicPartitionList};
@@ -20,6 +21,15 @@ use std::time::{Duration, Instant};
 const IN_FLIGHT: u64 = 500;
 /// How long the last records may take to be acknowledged once nothing goes wrong any more.
 const LAST: Duration = Duration::from_secs(90);
+
+/// Errors after which a client tries again, by Kafka's own account.
+const RETRIABLE: [RDKafkaErrorCode; 5] = [
+    RDKafkaErrorCode::AllBrokersDown,
+    RDKafkaErrorCode::BrokerTransportFailure,
+    RDKafkaErrorCode::CoordinatorLoadInProgress,
+    RDKafkaErrorCode::CoordinatorNotAvailable,
+    RDKafkaErrorCode::NotCoordinator,
+];
 
 /// What the clients do.
 #[derive(Clone, Debug)]
@@ -72,6 +82,9 @@ pub struct Load {
 pub struct Seen {
     /// How often a member was told to give up partitions or to take some.
     pub rebalances: AtomicU64,
+    /// How often a member had to try again: librdkafka told it of a connection that broke, or that the coordinator is
+    /// just moving.
+    pub retries: AtomicU64,
     gap: Mutex<Gap>,
     errors: Mutex<Vec<String>>,
 }
@@ -102,7 +115,8 @@ impl Seen {
         std::mem::take(&mut gap.longest).max(until_now)
     }
 
-    /// Errors that librdkafka gave to a member of the group since this was asked last. Members go on after them.
+    /// Errors that librdkafka gave to a member of the group since this was asked last, but for those after which one
+    /// tries again. Members go on after all of them.
     ///
     /// # Panics
     /// When a client has panicked.
@@ -110,8 +124,15 @@ impl Seen {
         std::mem::take(&mut self.errors.lock().expect("no holder panics"))
     }
 
-    fn error(&self, what: String) {
-        self.errors.lock().expect("no holder panics").push(what);
+    fn error(&self, what: &str, error: &KafkaError) {
+        if error.rdkafka_error_code().is_some_and(|code| RETRIABLE.contains(&code)) {
+            self.retries.fetch_add(1, Ordering::Relaxed);
+        } else {
+            self.errors
+                .lock()
+                .expect("no holder panics")
+                .push(format!("{what}: {error}"));
+        }
     }
 }
 
@@ -288,7 +309,7 @@ impl One {
             let message = match consumer.poll(Duration::from_millis(50)) {
                 Some(Ok(message)) => message,
                 Some(Err(error)) => {
-                    self.seen.error(format!("poll: {error}"));
+                    self.seen.error("poll", &error);
                     continue;
                 }
                 None => continue,
@@ -326,7 +347,7 @@ impl One {
         }
         match consumer.commit(&list, CommitMode::Sync) {
             Ok(()) => self.history.committed(&moved),
-            Err(error) => self.seen.error(format!("commit: {error}")),
+            Err(error) => self.seen.error("commit", &error),
         }
     }
 }

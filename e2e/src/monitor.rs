@@ -77,7 +77,7 @@ impl Turns {
         }
     }
 
-    fn ask<T>(&mut self, turn: u64, ask: impl FnOnce(&mut Raw) -> anyhow::Result<T>) -> anyhow::Result<T> {
+    fn ask<T>(&mut self, turn: u64, ask: impl FnMut(&mut Raw) -> anyhow::Result<T>) -> anyhow::Result<T> {
         let broker = self.brokers[turn as usize % self.brokers.len()].clone();
         self.routed.at(&broker, ask)
     }

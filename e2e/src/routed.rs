@@ -37,21 +37,25 @@ impl Routed {
         self
     }
 
-    /// Asks the broker at this address.
+    /// Asks the broker at this address; once more where the connection was an old one and turns out to be broken.
     ///
     /// # Errors
     /// Those of `ask`, and of connecting.
-    pub fn at<T>(&mut self, address: &str, ask: impl FnOnce(&mut Raw) -> anyhow::Result<T>) -> anyhow::Result<T> {
-        let mut raw = match self.connections.remove(address) {
-            Some(raw) => raw,
-            None => {
-                let mut raw = Raw::connect(address)?;
-                if let Some(limit) = self.patience {
-                    raw.set_patience(limit);
+    pub fn at<T>(&mut self, address: &str, mut ask: impl FnMut(&mut Raw) -> anyhow::Result<T>) -> anyhow::Result<T> {
+        if let Some(mut raw) = self.connections.remove(address) {
+            match ask(&mut raw) {
+                Ok(answer) => {
+                    self.connections.insert(address.to_owned(), raw);
+                    return Ok(answer);
                 }
-                raw
+                Err(error) if !is_closed(&error) => return Err(error),
+                Err(_) => {}
             }
-        };
+        }
+        let mut raw = Raw::connect(address)?;
+        if let Some(limit) = self.patience {
+            raw.set_patience(limit);
+        }
         let answer = ask(&mut raw)?;
         // Only a connection whose request went well is known to be in step.
         self.connections.insert(address.to_owned(), raw);
@@ -81,7 +85,7 @@ impl Routed {
         &mut self,
         topic: &str,
         partition: i32,
-        ask: impl FnOnce(&mut Raw) -> anyhow::Result<T>,
+        ask: impl FnMut(&mut Raw) -> anyhow::Result<T>,
     ) -> anyhow::Result<T> {
         let metadata = self.any(|raw| raw.metadata(topic))?;
         let address = leader_address(&metadata, partition)
@@ -226,6 +230,13 @@ impl Routed {
             .min();
         smallest.with_context(|| format!("{topic} has no partition"))
     }
+}
+
+/// Whether the other end has closed the connection, as when its process was restarted.
+fn is_closed(error: &anyhow::Error) -> bool {
+    use std::io::ErrorKind::{BrokenPipe, ConnectionReset, UnexpectedEof};
+    let kind = error.downcast_ref::<std::io::Error>().map(std::io::Error::kind);
+    kind.is_some_and(|kind| [BrokenPipe, ConnectionReset, UnexpectedEof].contains(&kind))
 }
 
 /// `HOST:PORT` of a partition's leader, if it has one.

@@ -59,8 +59,9 @@ fn a_rolling_restart_of_everything_is_not_noticed() {
     let errors = load.seen.take_errors();
     assert!(errors.is_empty(), "errors reached the members: {errors:?}");
     eprintln!(
-        "{beats} heartbeats in one generation, {} answers to the monitors",
-        monitor.answers()
+        "{beats} heartbeats in one generation, {} answers to the monitors, members tried again {} times",
+        monitor.answers(),
+        load.seen.retries.load(Ordering::Relaxed)
     );
     drop(monitor);
     let history = load.history.clone();

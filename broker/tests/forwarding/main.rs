@@ -8,6 +8,7 @@
 )]
 
 mod answers;
+mod api_ranges;
 mod brokers;
 mod cluster;
 #[allow(dead_code)]

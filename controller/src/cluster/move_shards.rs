@@ -21,12 +21,17 @@ impl Command for MoveShards {
         let mut steps = Steps::new();
         let mut moved = 0;
         for planned in self.moves.iter().filter(|planned| stands(image, planned)) {
+            let takes = image
+                .node(planned.to)
+                .is_some_and(|node| node.state == NodeState::Active);
+            // The owner has released the shard: without another one it gets it anew.
+            let owner = if takes { planned.to } else { planned.from };
             let assignment = ShardAssignment {
-                owner: Some(planned.to),
+                owner: Some(owner),
                 epoch: CoordinatorEpoch(planned.epoch.get().saturating_add(1)),
             };
             steps.push(Change::PutShard(planned.shard, assignment));
-            moved += 1;
+            moved += usize::from(takes);
         }
         Decision {
             steps: steps.finish(),
@@ -35,11 +40,8 @@ impl Command for MoveShards {
     }
 }
 
-/// The assignment is still the one that was planned to end, and the next owner still takes shards.
+/// The assignment is still the one that was planned to end.
 fn stands(image: &MetadataImage, planned: &ShardMove) -> bool {
     let assigned = image.shards.get(&planned.shard);
-    let ends = assigned.is_some_and(|it| it.owner == Some(planned.from) && it.epoch == planned.epoch);
-    ends && image
-        .node(planned.to)
-        .is_some_and(|node| node.state == NodeState::Active)
+    assigned.is_some_and(|it| it.owner == Some(planned.from) && it.epoch == planned.epoch)
 }

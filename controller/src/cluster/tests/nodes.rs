@@ -327,6 +327,8 @@ fn leaving_waits_while_another_replica_may_join_and_never_for_rf_1() {
         (0..3).all(|index| cluster.partition("triple", index).leader == Some(NodeId(2))),
         "leaders moved at once"
     );
+    let stays = |index| cluster.partition("triple", index).isr.contains(&NodeId(1));
+    assert!((0..3).all(stays), "it leaves its ISRs when it may leave them all");
     for index in 0..3 {
         let key = cluster.key("triple", index);
         let proposal = cluster.proposal(key, &nodes(&[1, 2, 3]));
@@ -419,7 +421,15 @@ fn a_coordinator_that_drains_is_emptied_and_one_that_is_cordoned_gets_nothing() 
     let moves = shards::planned_moves(&cluster.image);
     assert_eq!(moves.len(), 10);
     duty(&mut cluster, first, NodeDuty::Cordoned);
+    let epoch = cluster.image.shards.values().next().unwrap().epoch;
     assert_eq!(cluster.run(&MoveShards { moves }), 0, "it takes no more meanwhile");
+    assert_eq!(load(&cluster, second), 10);
+    let anew = cluster.image.shards.values().next().unwrap().epoch;
+    assert_eq!(
+        anew.get(),
+        epoch.get() + 1,
+        "its owner has released it and gets it anew"
+    );
 }
 
 #[test]

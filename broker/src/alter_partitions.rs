@@ -12,7 +12,8 @@ use highwater_proto::grpc::alter_partitions_response::Result as Altered;
 use highwater_proto::grpc::session_request::ReplicaRef;
 use highwater_proto::kafka::ErrorCode;
 use highwater_proto::metadata::{Partition as Assignment, convert};
-use highwater_proto::types::{PartitionEpoch, PartitionIndex, TopicPartition};
+use highwater_proto::types::{PartitionEpoch, PartitionIndex, Revision, TopicPartition};
+use tokio::time::Instant;
 
 use crate::broker::Broker;
 use crate::partition::News;
@@ -110,11 +111,18 @@ async fn report(broker: &Broker, open: &mut Open) -> Result<bool, tonic::Status>
     let mut controller = broker.controller();
     let answer = tokio::time::timeout(ANSWER_TIMEOUT, controller.alter_partitions(request)).await;
     let answer = answer.map_err(|_| tonic::Status::deadline_exceeded("no answer in time"))??;
+    let answer = answer.into_inner();
     offline.iter().for_each(|key| {
         open.offline.remove(key);
     });
+    // Not before all that was decided earlier: an ISR counts together with the min ISR of its time.
+    let revision = Revision(answer.revision);
+    broker.wait_for_image(revision, Instant::now() + ANSWER_TIMEOUT).await;
+    if broker.image().revision < revision {
+        return Err(tonic::Status::deadline_exceeded("the metadata does not come"));
+    }
     // One result per proposal, in their order.
-    for (result, base) in answer.into_inner().results.into_iter().zip(bases) {
+    for (result, base) in answer.results.into_iter().zip(bases) {
         if let Some(key) = take_result(broker, result, PartitionEpoch(base)) {
             open.proposals.remove(&key);
         }

@@ -30,7 +30,10 @@ const UNFENCE_TIMEOUT: Duration = Duration::from_secs(60);
 /// How often the disk's room is looked at. What is appended meanwhile is counted.
 const DISK_LOOK: Duration = Duration::from_millis(250);
 /// How long the controller may take to move leaders away; the broker stops all the same.
-const LEAVE_TIMEOUT: Duration = Duration::from_secs(5);
+const LEAVE_TIMEOUT: Duration = Duration::from_secs(15);
+/// How long a broker that stops waits for a controller to appear: longer than another one needs to take over.
+const CONTROLLER_ABSENCE: Duration = Duration::from_secs(5);
+const CONNECTION_LOOK: Duration = Duration::from_millis(50);
 /// How long the start waits for a disk to take what recovery found.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(30);
 const FLUSH_LOOK: Duration = Duration::from_millis(1);
@@ -174,7 +177,11 @@ impl BrokerProcess {
     /// Leaves the cluster, finishes what clients wait for, and closes the logs. What does not end in time is left to the
     /// next start's recovery.
     pub async fn stop(self) {
-        if let Err(error) = self.link.leave(LEAVE_TIMEOUT).await {
+        let left = tokio::select! {
+            left = self.link.leave(LEAVE_TIMEOUT) => left.map(drop),
+            () = without_controller(&self.link) => Err(LinkError::Timeout(CONTROLLER_ABSENCE)),
+        };
+        if let Err(error) = left {
             tracing::warn!(%error, "the controller did not move this broker's leaders away in time");
         }
         self.shutdown.trigger();
@@ -186,6 +193,21 @@ impl BrokerProcess {
             Ok(()) => tracing::info!("all logs are closed"),
             Err(error) => tracing::error!(%error, "the logs were not closed cleanly; the next start recovers them"),
         }
+    }
+}
+
+/// Completes once there was no session for so long that there is nobody to hand over with.
+async fn without_controller(link: &ControllerLink) {
+    let mut absent_since = None;
+    loop {
+        let now = tokio::time::Instant::now();
+        match absent_since {
+            _ if link.is_connected() => absent_since = None,
+            Some(since) if now.duration_since(since) >= CONTROLLER_ABSENCE => return,
+            Some(_) => {}
+            None => absent_since = Some(now),
+        }
+        tokio::time::sleep(CONNECTION_LOOK).await;
     }
 }
 

@@ -49,6 +49,8 @@ impl Partitions {
         for partition in changes.partitions.iter().filter(gone).filter(replaced) {
             self.delete(partition.topic.id, partition.index, AckError::Deleted, &mut applied);
         }
+        // Before ISRs: one that shrank does not count with the min ISR of before.
+        self.configure(new, &changes);
         let mut touched = HashSet::new();
         for partition in &changes.partitions {
             if let Some(assignment) = partition.new.filter(|it| it.replicas.contains(&self.node)) {
@@ -56,7 +58,6 @@ impl Partitions {
                 touched.insert(key(partition));
             }
         }
-        self.configure(new, &changes);
         self.note_write_caching();
         self.follow_brokers(new, &changes, &touched);
         // Whoever is woken by what ends below must already find it gone.

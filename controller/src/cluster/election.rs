@@ -176,19 +176,33 @@ impl<'a> Voters<'a> {
         }
         partition.leader = Some(winner);
         partition.last_known_leader = None;
+        self.forget_stale_elr(partition);
+    }
+
+    /// With min ISR there, also because it was lowered, the high watermark moves, and who is not in the ISR may lack
+    /// what is below it.
+    fn forget_stale_elr(&self, partition: &mut Partition) {
+        if partition.isr.len() >= self.min_isr {
+            partition.elr.clear();
+        }
     }
 }
 
-/// The partition of the image, if its leader or its ISR is not what live nodes allow, as it should be.
+/// The partition of the image, if its leader, its ISR or its ELR is not what live nodes and configs allow, as it should
+/// be.
 #[must_use]
 pub fn repair(image: &MetadataImage, settings: &Settings, topic: &Topic, partition: &Partition) -> Option<Partition> {
     let dead = |node: NodeId| image.live_broker(node).is_none();
     let stale_isr = partition.isr.len() > 1 && partition.isr.iter().any(|node| dead(*node));
-    if partition.leader.is_some_and(|leader| !dead(leader)) && !stale_isr {
-        return None;
-    }
     let voters = Voters::new(image, settings, topic, partition);
+    let led = partition.leader.is_some_and(|leader| !dead(leader));
     let mut repaired = partition.clone();
+    if led {
+        voters.forget_stale_elr(&mut repaired);
+    }
+    if led && !stale_isr {
+        return (repaired != *partition).then_some(repaired);
+    }
     for node in partition.replicas.iter().copied().filter(|node| dead(*node)) {
         voters.fence(&mut repaired, node);
     }

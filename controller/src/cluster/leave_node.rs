@@ -4,8 +4,7 @@ use highwater_proto::kafka::ErrorCode;
 use highwater_proto::metadata::{Change, MetadataImage, NodeState};
 use highwater_proto::types::{BrokerEpoch, NodeId};
 
-use crate::cluster::election::{self, Voters};
-use crate::cluster::{Command, Decision, Refusal, Settings, Steps, fence_node};
+use crate::cluster::{Command, Decision, MoveLeaders, Refusal, Settings, Step, Steps, fence_node, move_leaders};
 
 /// A node wants to stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,10 +37,10 @@ impl Command for LeaveNode {
         if node.state == NodeState::Fenced {
             return Decision::unchanged(Ok(Leaving::Done));
         }
-        let (steps, waiting) = self.hand_over(image, settings);
+        let waiting = self.waits_for(image, settings);
         if waiting > 0 && !self.now {
             return Decision {
-                steps: steps.finish(),
+                steps: self.move_leaders(image, settings),
                 reply: Ok(Leaving::Waiting(waiting)),
             };
         }
@@ -56,37 +55,26 @@ impl Command for LeaveNode {
 }
 
 impl LeaveNode {
-    /// Moves leaders to other members of the ISR and leaves each ISR in which min ISR remains. Answers how many
-    /// partitions have a live replica that may still join.
-    fn hand_over(&self, image: &MetadataImage, settings: &Settings) -> (Steps, usize) {
-        let mut steps = Steps::new();
+    /// Leaderships go to other members of the ISR. The node stays in ISRs until it may leave all of them: out of some, it
+    /// would only be taken in again.
+    fn move_leaders(&self, image: &MetadataImage, settings: &Settings) -> Vec<Step> {
+        let moves = move_leaders::successors(image, settings, self.node);
+        MoveLeaders { moves }.decide(image, settings).steps
+    }
+
+    /// How many partitions would be left with less than min ISR, and have a live replica that may still join.
+    fn waits_for(&self, image: &MetadataImage, settings: &Settings) -> usize {
         let mut waiting = 0;
         for topic in image.topics() {
-            for (index, partition) in topic.indexed_partitions() {
-                if !partition.isr.contains(&self.node) {
-                    continue;
-                }
-                let voters = Voters::new(image, settings, topic, partition).without(self.node);
-                let mut changed = (**partition).clone();
-                if partition.isr.len() > voters.min_isr() {
-                    voters.fence(&mut changed, self.node);
-                } else {
+            for partition in topic.partitions.iter().filter(|it| it.isr.contains(&self.node)) {
+                if partition.isr.len() <= settings.min_isr(image, topic, partition) {
                     let mut others = partition.replicas.iter().filter(|node| **node != self.node);
-                    let next = others
-                        .clone()
-                        .find(|node| partition.isr.contains(node) && is_live(image, **node));
-                    if let (Some(next), true) = (next, partition.leader == Some(self.node)) {
-                        election::set_leader(&mut changed, Some(*next));
-                    }
                     let may_join = others.any(|node| !partition.isr.contains(node) && is_live(image, *node));
                     waiting += usize::from(may_join);
                 }
-                if changed != **partition {
-                    steps.push(Change::PutPartition(topic.id, index, changed));
-                }
             }
         }
-        (steps, waiting)
+        waiting
     }
 }
 

@@ -61,15 +61,17 @@ fn partitions(settled: &MetadataImage, image: &MetadataImage, settings: &Setting
     let mut look_at = |topic: &Topic| {
         for (index, partition) in topic.indexed_partitions() {
             // Nearly all of them, of which there may be a million.
-            let healthy = partition.leader.as_ref().is_some_and(is_live) && partition.isr.iter().all(is_live);
-            if healthy && !partition.is_reassigning() {
+            let live = partition.leader.as_ref().is_some_and(is_live) && partition.isr.iter().all(is_live);
+            if live && partition.elr.is_empty() && !partition.is_reassigning() {
                 continue;
             }
-            let next = match healthy {
+            let repaired = election::repair(image, settings, topic, partition);
+            let next = match repaired {
                 // The leader hands over first: that takes time, which nobody has here.
-                true if reassignment::leader_leaves(partition) => None,
-                true => reassignment::complete(image, settings, topic, partition),
-                false => election::repair(image, settings, topic, partition),
+                None if live && !reassignment::leader_leaves(partition) => {
+                    reassignment::complete(image, settings, topic, partition)
+                }
+                repaired => repaired,
             };
             if let Some(next) = next {
                 steps.push(Change::PutPartition(topic.id, index, next));

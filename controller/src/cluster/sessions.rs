@@ -35,6 +35,8 @@ pub struct Sessions {
 struct Session {
     epoch: BrokerEpoch,
     tie: Tie,
+    /// It was silent for too long at the last look: what it said may not have been told yet.
+    suspected: bool,
     /// It was reported as expired and is being fenced.
     fencing: bool,
 }
@@ -83,6 +85,7 @@ impl Sessions {
             Session {
                 epoch,
                 tie,
+                suspected: false,
                 fencing: false,
             },
         );
@@ -95,6 +98,7 @@ impl Sessions {
             Session {
                 epoch,
                 tie: Tie::Stream { id, heard: now },
+                suspected: false,
                 fencing: false,
             },
         );
@@ -153,8 +157,8 @@ impl Sessions {
         }
     }
 
-    /// Nodes whose session is over now, each reported once. Call it at least every 100 ms, after the messages that
-    /// have arrived were told.
+    /// Nodes whose session is over now, each reported once. Call it every 100 ms. A node on a stream that stands has to
+    /// be silent at two looks: messages that had arrived before the first one are told by the second.
     pub fn expired(&mut self, now: Duration) -> Vec<Expired> {
         let gap = self.last_tick.map_or(Duration::ZERO, |last| now.saturating_sub(last));
         self.last_tick = Some(now);
@@ -171,14 +175,22 @@ impl Sessions {
         let mut expired = Vec::new();
         for (node, session) in self.nodes.iter_mut().filter(|(_, session)| !session.fencing) {
             let silent = match session.tie {
-                Tie::Stream { heard, .. } if now.saturating_sub(heard) >= silence => true,
+                Tie::Stream { heard, .. } if now.saturating_sub(heard) >= silence => {
+                    if !std::mem::replace(&mut session.suspected, true) {
+                        continue;
+                    }
+                    true
+                }
                 // Many at once: more likely the network, or this controller.
                 Tie::Broken { since, grace }
                     if now.saturating_sub(since) >= if suspicious { grace.max(silence) } else { grace } =>
                 {
                     false
                 }
-                Tie::Stream { .. } | Tie::Broken { .. } => continue,
+                Tie::Stream { .. } | Tie::Broken { .. } => {
+                    session.suspected = false;
+                    continue;
+                }
             };
             session.fencing = true;
             expired.push(Expired {
@@ -251,8 +263,20 @@ mod tests {
         sessions.broken(id, stream, false, ms(1_000));
         assert_eq!(
             run(&mut sessions, 1_000, 9_000, &[2]),
-            [(1_500, 1, false), (5_000, 3, true)]
+            [(1_500, 1, false), (5_100, 3, true)]
         );
+    }
+
+    #[test]
+    fn what_arrived_before_a_look_is_told_before_the_next_one_and_counts() {
+        let mut sessions = open(1);
+        let (id, epoch, stream) = node(1);
+        assert_eq!(run(&mut sessions, 100, 5_000, &[]), [], "silent for the first time");
+        // It had said something, which was waiting to be read.
+        sessions.heard(id, stream, ms(5_050));
+        assert_eq!(run(&mut sessions, 5_100, 10_000, &[]), []);
+        assert_eq!(run(&mut sessions, 10_100, 10_200, &[]), [(10_200, 1, true)]);
+        assert_eq!(sessions.ended(id, epoch), Some(stream));
     }
 
     #[test]

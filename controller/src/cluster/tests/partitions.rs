@@ -318,3 +318,40 @@ fn a_damaged_replica_loses_its_seats_and_returns_once_it_is_copied_afresh() {
     cluster.run(&stale);
     assert_eq!(cluster.image.revision, revision);
 }
+
+#[test]
+fn who_is_eligible_below_min_isr_is_not_once_min_isr_is_lowered() {
+    let (mut cluster, key, replicas) = triple();
+    let [first, second, third] = replicas[..] else { panic!() };
+    cluster.fence(third.get());
+    cluster.fence(second.get());
+    assert_eq!(cluster.partition("a", 0).elr, [second]);
+    let lower = Alteration {
+        name: "min.insync.replicas".into(),
+        value: Some("1".into()),
+        operation: AlterOperation::Set,
+    };
+    let resource = ResourceAlteration {
+        resource_type: ResourceType::Topic,
+        name: "a".into(),
+        alterations: vec![lower],
+        replace: false,
+    };
+    cluster.run(&AlterConfigs {
+        resources: vec![resource],
+        validate_only: false,
+    });
+    // From here on the leader acknowledges alone.
+    assert_eq!(cluster.partition("a", 0).elr, []);
+    cluster.start(second.get());
+    cluster.fence(first.get());
+    assert_eq!(
+        cluster.partition("a", 0).leader,
+        None,
+        "the other one lacks what was acknowledged since"
+    );
+    cluster.start(first.get());
+    assert_eq!(cluster.partition("a", 0).leader, Some(first));
+    let proposal = cluster.proposal(key, &[first, second]);
+    cluster.alter(&proposal).unwrap();
+}

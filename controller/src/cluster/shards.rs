@@ -46,6 +46,10 @@ pub fn planned_moves(image: &MetadataImage) -> Vec<ShardMove> {
 }
 
 fn planned_moves_of(image: &MetadataImage, kind: ShardKind) -> Vec<ShardMove> {
+    if !image.live_coordinators().any(|node| node.state == NodeState::Active) {
+        // Nobody takes any: better an owner that drains than none.
+        return Vec::new();
+    }
     let mut plan = Plan::new(image, kind, None);
     plan.empty_drained(image);
     plan.give_owners();
@@ -126,12 +130,8 @@ impl Plan {
         })
     }
 
-    /// Takes the shards of draining coordinators away, if there is anybody to take them.
+    /// Takes the shards of draining coordinators away.
     fn empty_drained(&mut self, image: &MetadataImage) {
-        let takes = |id: NodeId| image.node(id).is_some_and(|node| node.state == NodeState::Active);
-        if !self.load.keys().any(|id| takes(*id)) {
-            return;
-        }
         for owner in &mut self.owners {
             let drains = |id: NodeId| image.node(id).is_some_and(|node| node.state == NodeState::Draining);
             if owner.is_some_and(drains) {

@@ -635,6 +635,17 @@ async fn a_live_session_blocks_another_process_of_the_same_node() {
         Answer::Refused(refused) => assert!(refused.reason.contains("taken its place"), "{refused:?}"),
         other => panic!("{other:?}"),
     }
+    // Also for a controller that was not there.
+    let later = tempfile::tempdir().unwrap();
+    std::fs::copy(folder.path().join("metadata.redb"), later.path().join("metadata.redb")).unwrap();
+    running.stop().await;
+    let running = Running::on_folder(later.path()).await;
+    let first = Register {
+        epoch,
+        ..register(Some(1), 1, 1_001)
+    };
+    let mut superseded = Node::connect(running.client(), first).await;
+    assert!(matches!(superseded.answer().await.unwrap(), Answer::Refused(_)));
     running.stop().await;
 }
 

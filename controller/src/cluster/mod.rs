@@ -33,7 +33,7 @@ pub mod preferred_leaders;
 mod reassignment;
 mod reconcile;
 mod refusal;
-mod register_node;
+pub mod register_node;
 mod relieve_node;
 mod report_disk;
 mod report_offline_replicas;

@@ -69,6 +69,14 @@ pub enum RegistrationRefused {
     NoFreeId,
 }
 
+/// True for a process start that was registered (`epoch`; 0 = never) and whose place a later one has taken: it must not
+/// take it back.
+#[must_use]
+pub fn is_superseded(image: &MetadataImage, id: NodeId, incarnation: uuid::Uuid, epoch: BrokerEpoch) -> bool {
+    let known = image.node(id);
+    epoch.get() > 0 && known.is_some_and(|node| node.registration.incarnation != incarnation && node.epoch > epoch)
+}
+
 impl Command for RegisterNode {
     type Reply = Result<Registered, RegistrationRefused>;
 

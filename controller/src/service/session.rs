@@ -22,7 +22,9 @@ use uuid::Uuid;
 
 use crate::cluster::sessions::StreamId;
 use crate::cluster::stalls::Stalls;
-use crate::cluster::{DistrustedReplicas, LeaveNode, Leaving, RegisterNode, ReportDisk, UnfenceNode, move_leaders};
+use crate::cluster::{
+    DistrustedReplicas, LeaveNode, Leaving, RegisterNode, ReportDisk, UnfenceNode, move_leaders, register_node,
+};
 use crate::service::Shared;
 use crate::service::hand_over::{Unready, hand_over};
 use crate::service::restored;
@@ -125,10 +127,15 @@ async fn open(shared: &Shared, register: Register, outbox: &Outbox) -> Result<Re
     let incarnation = registration.incarnation;
     let clean_shutdown = register.clean_shutdown;
     let _turn = shared.sessions.registering.lock().await;
-    if shared.sessions.is_superseded(incarnation) {
+    let image = shared.updates.image();
+    // Whatever controller had registered the later one.
+    let superseded = register
+        .node_id
+        .is_some_and(|id| register_node::is_superseded(&image, NodeId(id), incarnation, BrokerEpoch(register.epoch)));
+    if superseded || shared.sessions.is_superseded(incarnation) {
         return Ok(Err("a later process start of this node has taken its place".to_owned()));
     }
-    let earlier = earlier_incarnation(&shared.updates.image(), register.node_id.map(NodeId), &registration);
+    let earlier = earlier_incarnation(&image, register.node_id.map(NodeId), &registration);
     if let Some((node, _)) = earlier.filter(|(node, _)| shared.sessions.has_stream(*node)) {
         return Err(Status::unavailable(format!(
             "node {node} has a session with another process"
@@ -221,6 +228,7 @@ impl Session {
                         Some(Said::Heartbeat(heartbeat)) => {
                             send(outbox, Answer::Alive(Alive { revision: shared.updates.image().revision.get() }))?;
                             self.look_at_disk(&heartbeat, shared.clock.now());
+                            shared.sessions.report_disk(self.node, heartbeat.disk_free_bytes, heartbeat.disk_total_bytes);
                             if self.disk_report().is_news(&shared.updates.image()) && backlog.is_empty() {
                                 backlog.push_back(Said::Heartbeat(heartbeat));
                             }

@@ -333,6 +333,7 @@ fn register(shared: &Shared) -> Register {
         .as_ref()
         .map(|identity| identity.node_id)
         .or(registration.node_id);
+    let epoch = identity.as_ref().map_or(0, |identity| identity.epoch.get());
     Register {
         node_id: node_id.map(NodeId::get),
         cluster_id: identity.map_or_else(|| registration.cluster_id.clone(), |identity| identity.cluster_id),
@@ -340,6 +341,7 @@ fn register(shared: &Shared) -> Register {
         clean_shutdown: registration.clean_shutdown,
         generation: image.cluster.generation,
         revision: image.revision.get(),
+        epoch,
     }
 }
 

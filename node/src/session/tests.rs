@@ -8,7 +8,7 @@ use highwater_proto::grpc::session_request::Request as Said;
 use highwater_proto::grpc::session_response::{Alive, MayLeave, Refused, Registered, Response as Heard, Unfenced};
 use highwater_proto::metadata::convert::{snapshot_to_grpc, update_to_grpc};
 use highwater_proto::metadata::{Change, ClusterInfo, MetadataImage, MetadataUpdate, NodeRole};
-use highwater_proto::types::{PartitionIndex, ProducerId, TopicId};
+use highwater_proto::types::{LeaderEpoch, Offset, PartitionIndex, ProducerId, TopicId};
 use parking_lot::Mutex;
 use tokio::sync::{broadcast, mpsc};
 use tokio_stream::StreamExt as _;
@@ -28,6 +28,8 @@ struct Scripted {
     watched_from: Arc<Mutex<Vec<i64>>>,
     /// Reasons to refuse registrations with, in turn.
     refusals: Arc<Mutex<VecDeque<String>>>,
+    /// What it asks, in place of signs of life.
+    asks: Arc<Mutex<VecDeque<Heard>>>,
     silent: Arc<Mutex<bool>>,
     image: Arc<Mutex<MetadataImage>>,
     updates: broadcast::Sender<grpc::MetadataUpdate>,
@@ -53,6 +55,7 @@ impl Scripted {
             heard: Arc::default(),
             watched_from: Arc::default(),
             refusals: Arc::default(),
+            asks: Arc::default(),
             silent: Arc::default(),
             image: Arc::new(Mutex::new(image_at(10))),
             updates: broadcast::channel(16).0,
@@ -91,7 +94,10 @@ impl Scripted {
                     revision,
                 }),
             },
-            Said::Heartbeat(_) => Heard::Alive(Alive::default()),
+            Said::Heartbeat(_) => {
+                let ask = self.asks.lock().pop_front();
+                ask.unwrap_or(Heard::Alive(Alive::default()))
+            }
             Said::Unfence(_) => Heard::Unfenced(Unfenced { revision }),
             Said::Leave(_) => Heard::MayLeave(MayLeave { revision }),
             Said::LogEnds(_) | Said::HandedOver(_) | Said::Released(_) => return None,
@@ -476,4 +482,90 @@ async fn leaving_waits_for_the_permission_and_closing_ends_the_link() {
         LinkError::Closed
     );
     eventually("the session ends", || !link.is_connected()).await;
+}
+
+#[tokio::test]
+async fn questions_reach_whoever_answers_and_the_answers_name_them() {
+    use highwater_proto::grpc::session_request as said;
+    use highwater_proto::grpc::session_response as heard;
+
+    let world = World::new();
+    world.serve();
+    let link = world.connect(registration()).await.unwrap();
+    let mut questions = link.questions().unwrap();
+    assert!(link.questions().is_none(), "one answers");
+    let key = TopicPartition {
+        topic_id: TopicId(uuid::Uuid::from_u128(3)),
+        partition: PartitionIndex(4),
+    };
+    let replica = said::ReplicaRef {
+        topic_id: uuid::Uuid::from_u128(3).as_bytes().to_vec().into(),
+        partition: 4,
+    };
+    let log_ends = heard::AskLogEnds {
+        question: 5,
+        replicas: vec![replica.clone()],
+    };
+    let moved = heard::LeaderMove {
+        replica: Some(replica.clone()),
+        leader_epoch: 6,
+        target: 7,
+    };
+    let hand_over = heard::HandOver {
+        question: 8,
+        moves: vec![moved],
+    };
+    let unreadable = heard::AskLogEnds {
+        question: 9,
+        replicas: vec![said::ReplicaRef::default()],
+    };
+    world.controller.asks.lock().extend([
+        Heard::AskLogEnds(unreadable),
+        Heard::AskLogEnds(log_ends),
+        Heard::HandOver(hand_over),
+    ]);
+    let asked = [questions.recv().await.unwrap(), questions.recv().await.unwrap()];
+    let replicas = vec![key];
+    let moves = vec![LeaderMove {
+        key,
+        leader_epoch: LeaderEpoch(6),
+        target: NodeId(7),
+    }];
+    assert_eq!(
+        asked,
+        [
+            Question::LogEnds { id: 5, replicas },
+            Question::HandOver { id: 8, moves }
+        ]
+    );
+    let end = LogEnd {
+        key,
+        last_epoch: LeaderEpoch(2),
+        end: Offset(11),
+    };
+    link.reply(Reply::LogEnds { id: 5, ends: vec![end] });
+    link.reply(Reply::HandedOver {
+        id: 8,
+        ready: vec![key],
+    });
+    let answers = [
+        Said::LogEnds(said::LogEnds {
+            question: 5,
+            ends: vec![said::LogEnd {
+                replica: Some(replica.clone()),
+                last_epoch: 2,
+                end: 11,
+            }],
+        }),
+        Said::HandedOver(said::HandedOver {
+            question: 8,
+            ready: vec![replica],
+        }),
+    ];
+    let answered = || {
+        answers
+            .iter()
+            .all(|answer| world.controller.count(|said| said == answer) == 1)
+    };
+    eventually("both answers", answered).await;
 }

@@ -36,9 +36,8 @@ impl World {
     /// The image of some replica gets to the present: the leader hears of assignments, the deposed one that it is.
     pub(super) fn tell_replica(&mut self) {
         let replica = self.random.below(REPLICAS);
-        // An owner hears nothing because it is cut off, and the old leader with it.
-        let cut_off = self.deaf.into_iter().max().unwrap_or(1);
-        if self.leader.at != replica && !self.random.one_in(cut_off) {
+        let is_deposed = self.deposed.as_ref().is_some_and(|deposed| deposed.at == replica);
+        if is_deposed && self.cut_off.is_some() {
             return;
         }
         self.knows[replica] = self.leader.epoch;

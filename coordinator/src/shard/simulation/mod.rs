@@ -36,8 +36,8 @@ struct World {
     calm: usize,
     /// One in so many moves of the high watermark happens.
     slow: usize,
-    /// One in so many images reaches each owner.
-    deaf: [usize; 2],
+    /// An owner that is cut off, with the old leader, and for how many steps.
+    cut_off: Option<(usize, usize)>,
     mutant: Mutant,
     now: Now,
     owners: [Shard; 2],
@@ -57,6 +57,7 @@ struct World {
     tokens: u64,
     acknowledged: usize,
     read: usize,
+    released: usize,
 }
 
 impl World {
@@ -66,7 +67,7 @@ impl World {
             random: Random(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1),
             calm: [1, 4, 12][seed as usize % 3],
             slow: [1, 10][seed as usize / 3 % 2],
-            deaf: [[1, 1], [1, 20], [20, 1]][seed as usize / 6 % 3],
+            cut_off: None,
             mutant,
             now: Now {
                 wall: TimestampMs(1_000),
@@ -90,13 +91,18 @@ impl World {
             tokens: 0,
             acknowledged: 0,
             read: 0,
+            released: 0,
         }
     }
 
     fn step(&mut self) -> Result<(), String> {
-        match self.random.below(40) {
+        self.cut_off = match self.cut_off {
+            Some((owner, steps)) if steps > 0 => Some((owner, steps - 1)),
+            _ => None,
+        };
+        match self.random.below(42) {
             // Some schedules are calm, some are slow to commit.
-            0 | 1 if !self.random.one_in(self.calm) => {}
+            0 | 1 | 40 | 41 if !self.random.one_in(self.calm) => {}
             18..=22 if !self.random.one_in(self.slow) => {}
             0 => self.move_shard(),
             1 => self.move_leader(),
@@ -107,7 +113,9 @@ impl World {
             13..=17 => self.send_read(),
             18..=22 => self.commit_log(),
             23..=31 => self.deliver_call(),
-            _ => self.deliver_answer(),
+            32..=39 => self.deliver_answer(),
+            40 => self.ask_for_release(),
+            _ => self.cut(),
         }
         self.carry_out()
     }
@@ -119,7 +127,7 @@ impl World {
     /// A coordinator's image gets to the present.
     fn tell_owner(&mut self) {
         let owner = self.random.below(2);
-        if !self.random.one_in(self.deaf[owner]) {
+        if self.cut_off.is_some_and(|(cut_off, _)| cut_off == owner) {
             return;
         }
         self.told[owner] = self.leader.epoch;
@@ -128,6 +136,29 @@ impl World {
             leader: Some(LeaderEpoch(self.leader.epoch)),
         });
         self.owners[owner].assign(assignment, self.now);
+    }
+
+    /// The network is cut between the shard's owner with the partition's leader, and everybody else.
+    fn cut(&mut self) {
+        if !self.random.one_in(4) {
+            return;
+        }
+        self.cut_off = Some((self.assigned.1, 100 + self.random.below(200)));
+        self.move_leader();
+        self.move_shard();
+    }
+
+    /// A move is planned: it follows soon, or never.
+    fn ask_for_release(&mut self) {
+        if !self.random.one_in(8) {
+            return;
+        }
+        self.owners[self.assigned.1].release(self.now);
+        if self.random.one_in(8) {
+            self.now.monotonic += Duration::from_secs(5);
+        } else {
+            self.move_shard();
+        }
     }
 
     fn pass_time(&mut self) {
@@ -142,12 +173,19 @@ impl World {
         Token(self.tokens)
     }
 
-    /// Any door may send to any owner.
+    /// Any door may send to any owner; most know the right one.
+    fn door(&mut self) -> usize {
+        match self.random.one_in(3) {
+            true => self.random.below(2),
+            false => self.assigned.1,
+        }
+    }
+
     fn send_commit(&mut self) {
         if self.client.committing.is_some() {
             return;
         }
-        let (token, owner, value) = (self.token(), self.random.below(2), self.client.next_commit);
+        let (token, owner, value) = (self.token(), self.door(), self.client.next_commit);
         self.client.next_commit += 1;
         self.client.committing = Some(token);
         self.commits.insert(token, value);
@@ -251,7 +289,8 @@ impl World {
             while let Some(action) = self.owners[owner].next_action() {
                 match action {
                     Action::Reply(token, outcome) => self.replied(token, outcome)?,
-                    Action::Released | Action::Loaded(_) => {}
+                    Action::Released => self.released += 1,
+                    Action::Loaded(_) => {}
                     Action::LoadFailed(error) => return Err(error),
                     action => {
                         let to = self.told[owner];
@@ -291,28 +330,29 @@ impl World {
     }
 }
 
-/// Commits acknowledged and reads answered, or what went wrong.
-fn run(seed: u64, mutant: Mutant, steps: usize) -> Result<(usize, usize), String> {
+/// The world after so many steps, or what went wrong.
+fn run(seed: u64, mutant: Mutant, steps: usize) -> Result<World, String> {
     let mut world = World::new(seed, mutant);
     for step in 0..steps {
         world
             .step()
             .map_err(|error| format!("seed {seed}, step {step}: {error}"))?;
     }
-    Ok((world.acknowledged, world.read))
+    Ok(world)
 }
 
 #[test]
 fn acknowledged_commits_never_go_back_and_what_was_read_never_disappears() {
-    let (mut acknowledged, mut read) = (0, 0);
+    let (mut acknowledged, mut read, mut released) = (0, 0, 0);
     for seed in 1..=600 {
-        let (commits, reads) = run(seed, Mutant::None, 1_500).unwrap();
-        acknowledged += commits;
-        read += reads;
+        let world = run(seed, Mutant::None, 1_500).unwrap();
+        acknowledged += world.acknowledged;
+        read += world.read;
+        released += world.released;
     }
     assert!(
-        acknowledged > 2_000 && read > 5_000,
-        "{acknowledged} commits, {read} reads: the schedules do too little"
+        acknowledged > 2_000 && read > 5_000 && released > 500,
+        "{acknowledged} commits, {read} reads, {released} releases: the schedules do too little"
     );
 }
 

@@ -1,8 +1,8 @@
 //! The raw client for several brokers: each request goes to the broker that it is for, over a connection that is kept.
 
-use crate::raw::{Producer, Raw, batch};
+use crate::raw::{Producer, Raw, batch, topic_name};
 use anyhow::{Context, ensure};
-use kafka_protocol::messages::MetadataResponse;
+use kafka_protocol::messages::{DeleteTopicsRequest, MetadataResponse};
 use kafka_protocol::records::{BatchDecodeInfo, Record};
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -108,6 +108,27 @@ impl Routed {
                     "{topic}-{partition} is not usable: {error:#}"
                 );
                 std::thread::sleep(Duration::from_millis(10));
+            }
+        }
+        Ok(())
+    }
+
+    /// Deletes a topic and waits until no broker knows it any more.
+    ///
+    /// # Errors
+    /// What the broker answered instead.
+    pub fn delete(&mut self, topic: &str) -> anyhow::Result<()> {
+        let request = DeleteTopicsRequest::default()
+            .with_topic_names(vec![topic_name(topic)])
+            .with_timeout_ms(20_000);
+        let answer = self.any(|raw| raw.call(5, &request))?;
+        let code = answer.responses.first().map_or(0, |r| r.error_code);
+        ensure!(code == 0, "deleting {topic} is answered by error {code}");
+        let deadline = Instant::now() + USABLE;
+        for address in self.bootstrap.clone() {
+            while self.at(&address, |raw| raw.partitions(topic))? > 0 {
+                ensure!(Instant::now() < deadline, "{address} still knows {topic}");
+                std::thread::sleep(RETRY);
             }
         }
         Ok(())

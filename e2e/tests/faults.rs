@@ -17,6 +17,8 @@ use rand::{RngExt, SeedableRng};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+/// A topic that is created and deleted again after each round.
+const DECIDED: &str = "decided";
 const DISK_MIB: u32 = 2048;
 /// How long everything may take to be as before once a fault is over.
 const RECOVERY: Duration = Duration::from_secs(90);
@@ -145,6 +147,14 @@ fn recover(cluster: &mut Cluster, clients: &[Clients], round: &str) {
     let topics = clients.iter().map(|c| c.load.work().topic.clone());
     for topic in topics.chain(["__consumer_offsets".to_owned()]) {
         raw.wait_for_isr(&topic, 3, RECOVERY);
+    }
+    // Somebody decides, and all brokers follow.
+    let deadline = Instant::now() + RECOVERY;
+    while let Err(error) = raw.create(DECIDED, 1, &[]).and_then(|()| raw.delete(DECIDED)) {
+        // It may be there from an answer that came too late.
+        let _ = raw.delete(DECIDED);
+        assert!(Instant::now() < deadline, "{round}: nothing is decided: {error:#}");
+        std::thread::sleep(Duration::from_millis(50));
     }
     let before: Vec<_> = clients.iter().map(Clients::progress).collect();
     let deadline = Instant::now() + RECOVERY;

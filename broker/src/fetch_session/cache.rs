@@ -8,8 +8,7 @@ use highwater_proto::kafka::ErrorCode;
 use parking_lot::Mutex;
 
 use super::session::Session;
-use super::{FetchPartition, SentState, SessionRequest, TopicKey};
-use crate::partition::FetchWaiter;
+use super::{FetchPartition, FollowerSessions, SentState, SessionRequest, TopicKey};
 
 /// A session unused for so long gives way to a new one.
 const EVICTABLE_AFTER: Duration = Duration::from_secs(120);
@@ -19,6 +18,7 @@ const MAX_SESSION_PARTITIONS: usize = 100_000;
 /// The sessions of a broker.
 #[derive(Debug)]
 pub struct FetchSessions {
+    followers: FollowerSessions,
     slots: usize,
     entries: Mutex<HashMap<i32, Entry, foldhash::fast::RandomState>>,
 }
@@ -50,31 +50,8 @@ enum Kind {
     Incremental {
         id: i32,
         epoch: i32,
-        privileged: bool,
         session: Arc<Mutex<Session>>,
     },
-}
-
-impl FetchContext {
-    /// A follower's request is going to wait: the next one of its session wakes it.
-    pub fn park(&self, waiter: &Arc<FetchWaiter>) {
-        if let Kind::Incremental {
-            epoch,
-            privileged: true,
-            session,
-            ..
-        } = &self.kind
-        {
-            session.lock().park(*epoch, waiter);
-        }
-    }
-
-    /// True if another request of the session has come, from a follower: what this one would say, that one will.
-    #[must_use]
-    pub fn is_superseded(&self) -> bool {
-        matches!(&self.kind, Kind::Incremental { epoch, privileged: true, session, .. }
-            if session.lock().next_epoch != *epoch)
-    }
 }
 
 impl FetchSessions {
@@ -82,15 +59,22 @@ impl FetchSessions {
     #[must_use]
     pub fn new(slots: usize) -> Self {
         Self {
+            followers: FollowerSessions::default(),
             slots,
             entries: Mutex::new(HashMap::default()),
         }
     }
 
+    /// Those of followers.
+    #[must_use]
+    pub fn followers(&self) -> &FollowerSessions {
+        &self.followers
+    }
+
     /// Number of sessions.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.entries.lock().len()
+        self.entries.lock().len() + self.followers.len()
     }
 
     /// True without sessions.
@@ -123,11 +107,11 @@ impl FetchSessions {
             };
             return Ok(FetchContext { kind, partitions });
         }
-        let (session, privileged) = {
+        let session = {
             let mut entries = self.entries.lock();
             let entry = entries.get_mut(&session_id).ok_or(ErrorCode::FetchSessionIdNotFound)?;
             entry.last_used = entry.last_used.max(now);
-            (Arc::clone(&entry.session), entry.privileged)
+            Arc::clone(&entry.session)
         };
         let mut state = session.lock();
         if state.next_epoch != session_epoch {
@@ -161,7 +145,6 @@ impl FetchSessions {
         } else {
             session_epoch + 1
         };
-        state.unpark();
         let (partitions, epoch, count) = (state.in_order(), state.next_epoch, state.len());
         drop(state);
         if let Some(entry) = self.entries.lock().get_mut(&session_id) {
@@ -171,7 +154,6 @@ impl FetchSessions {
             kind: Kind::Incremental {
                 id: session_id,
                 epoch,
-                privileged,
                 session,
             },
             partitions,
@@ -182,8 +164,7 @@ impl FetchSessions {
     /// the session id that the response carries (0: none).
     ///
     /// # Errors
-    /// `INVALID_FETCH_SESSION_EPOCH` when another request of the session came in meanwhile; with the session's id. A
-    /// follower's is answered without any partition then: the other one has them all.
+    /// `INVALID_FETCH_SESSION_EPOCH` when another request of the session came in meanwhile; with the session's id.
     pub fn finish(
         &self,
         context: &FetchContext,
@@ -202,18 +183,9 @@ impl FetchSessions {
                 listed.resize(sent.len(), true);
                 Ok(self.create(*privileged, context, sent, now, new_id))
             }
-            Kind::Incremental {
-                id,
-                epoch,
-                privileged,
-                session,
-            } => {
+            Kind::Incremental { id, epoch, session } => {
                 let mut state = session.lock();
                 if state.next_epoch != *epoch {
-                    if *privileged {
-                        listed.resize(sent.len(), false);
-                        return Ok(*id);
-                    }
                     return Err((ErrorCode::InvalidFetchSessionEpoch, *id));
                 }
                 listed.extend(

@@ -2,6 +2,7 @@
 //! carry only what changed. Time comes in as an argument.
 
 mod cache;
+mod follower;
 mod session;
 
 #[cfg(test)]
@@ -11,6 +12,7 @@ use highwater_proto::kafka::{ByteStr, ErrorCode};
 use highwater_proto::types::TopicId;
 
 pub use self::cache::{FetchContext, FetchSessions};
+pub use self::follower::{FollowerRequest, FollowerSession, FollowerSessions, SessionState, Slot};
 
 /// How a request names a topic: by name below version 13, by id from there on.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

@@ -2,12 +2,10 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::sync::Arc;
 
 use highwater_proto::kafka::ErrorCode;
 
 use super::{FetchPartition, ForgottenPartition, SentState, TopicKey};
-use crate::partition::FetchWaiter;
 
 /// Of a partition that was never sent, or was sent with an error: no real high watermark equals it.
 const NEVER_SENT: i64 = -1;
@@ -29,8 +27,6 @@ pub(super) struct Session {
     positions: HashMap<(TopicKey, i32), usize, foldhash::fast::RandomState>,
     /// Position that the next fetch begins with, so that partitions in front cannot starve those behind.
     first: usize,
-    /// The request that waits for data, if it is a follower's: the next one ends its wait.
-    parked: Option<Arc<FetchWaiter>>,
 }
 
 impl Session {
@@ -41,23 +37,6 @@ impl Session {
             partitions: Vec::new(),
             positions: HashMap::default(),
             first: 0,
-            parked: None,
-        }
-    }
-
-    /// A request of `epoch` is going to wait; not if another one has come meanwhile.
-    pub(super) fn park(&mut self, epoch: i32, waiter: &Arc<FetchWaiter>) {
-        if self.next_epoch == epoch {
-            self.parked = Some(Arc::clone(waiter));
-        } else {
-            waiter.wake();
-        }
-    }
-
-    /// The request that waits is answered without data.
-    pub(super) fn unpark(&mut self) {
-        if let Some(waiter) = self.parked.take() {
-            waiter.wake();
         }
     }
 

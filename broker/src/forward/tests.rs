@@ -213,6 +213,7 @@ fn request(index: i32, body: &str) -> ForwardedRequest {
         client_id: "client".to_owned(),
         client_host: "/127.0.0.1".to_owned(),
         body: Bytes::copy_from_slice(body.as_bytes()),
+        traceparent: String::new(),
     }
 }
 

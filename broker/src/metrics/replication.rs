@@ -83,8 +83,16 @@ pub(super) fn encode(broker: &Broker, encoder: &mut DescriptorEncoder<'_>) -> fm
 fn encode_isr_changes(broker: &Broker, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
     let metrics = broker.metrics();
     let counters = [
-        ("replicamanager_isrshrinks", "ISRs that lost members, as proposed from here", &metrics.isr_shrinks),
-        ("replicamanager_isrexpands", "ISRs that gained members, as proposed from here", &metrics.isr_expands),
+        (
+            "replicamanager_isrshrinks",
+            "ISRs that lost members, as proposed from here",
+            &metrics.isr_shrinks,
+        ),
+        (
+            "replicamanager_isrexpands",
+            "ISRs that gained members, as proposed from here",
+            &metrics.isr_expands,
+        ),
         (
             "brokertopicmetrics_replicationbytesout",
             "Bytes of batches that followers fetched",
@@ -93,7 +101,13 @@ fn encode_isr_changes(broker: &Broker, encoder: &mut DescriptorEncoder<'_>) -> f
     ];
     for (name, help, counter) in counters {
         let samples = [sample([], load(counter) as f64)];
-        family(encoder, &format!("kafka_server_{name}"), help, MetricType::Counter, &samples)?;
+        family(
+            encoder,
+            &format!("kafka_server_{name}"),
+            help,
+            MetricType::Counter,
+            &samples,
+        )?;
     }
     Ok(())
 }
@@ -111,8 +125,16 @@ fn encode_fetchers(broker: &Broker, encoder: &mut DescriptorEncoder<'_>) -> fmt:
     let max_lag = figures.iter().map(|it| it.max_lag).max().unwrap_or(0);
     let resting: u64 = figures.iter().map(|it| it.resting).sum();
     for (name, help, value) in [
-        ("maxlag", "Records that the replica here that is farthest behind lacks", max_lag as f64),
-        ("failedpartitionscount", "Replicas here that rest after failed fetches", resting as f64),
+        (
+            "maxlag",
+            "Records that the replica here that is farthest behind lacks",
+            max_lag as f64,
+        ),
+        (
+            "failedpartitionscount",
+            "Replicas here that rest after failed fetches",
+            resting as f64,
+        ),
     ] {
         let name = format!("kafka_server_replicafetchermanager_{name}");
         let samples = [sample([("clientId", CLIENT.to_owned())], value)];

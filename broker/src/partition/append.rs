@@ -108,14 +108,13 @@ impl Partition {
         let (log_start, log_end, flushed) = (log.log_start(), log.log_end(), log.flushed_end());
         let unflushed = log_end.get() - log.durable_end().get();
         let flush = log.needs_flush()
-            && (!log.caches_writes()
-                || appended.rolled
-                || unflushed >= self.topic.settings().cached_flush.messages);
+            && (!log.caches_writes() || appended.rolled || unflushed >= self.topic.settings().cached_flush.messages);
         let mut woken = smallvec::SmallVec::new();
         if !appended.duplicate {
             let bytes = batches.iter().map(|batch| batch.size() as u64).sum();
             state.appended_bytes += bytes;
             woken = state.log_end_waiters.grown(bytes);
+            state.feeds.news();
         }
         let mut effects = state.replica.appended(log_end, flushed);
         let slot = acks.map(|group| {

@@ -162,6 +162,7 @@ impl Partition {
         if moved {
             // Followers that wait for records learn of it at once.
             let waiters = state.log_end_waiters.take_all();
+            state.feeds.news();
             self.log_start_moved(state);
             waiters.iter().for_each(|waiter| waiter.wake());
             self.submit_flush();

@@ -6,6 +6,7 @@
 
 mod acks;
 mod append;
+mod feed;
 mod flush_wait;
 mod follow;
 mod hand_over;
@@ -34,6 +35,7 @@ use crate::replica::{AckError, Completed, Effects, LeadershipError, Replica};
 
 pub use self::acks::{Ack, AckGroup, AckWait};
 pub use self::append::{AppendError, AppendOutcome, Precheck};
+pub use self::feed::Feed;
 pub use self::flush_wait::FlushGroup;
 pub use self::follow::{FetchPoint, FollowError, Following, LeaderBatches};
 pub use self::hand_over::HandOver;
@@ -44,6 +46,7 @@ pub use self::shard::ShardOpened;
 pub use self::topic::{TopicMetrics, TopicSettings, TopicState};
 pub use self::waiters::{FetchWaiter, WaiterGuard};
 
+use self::feed::Feeds;
 use self::follow::FlushAwaited;
 use self::traced::TracedAppends;
 use self::waiters::FetchWaiters;
@@ -98,7 +101,9 @@ struct State {
     ending: bool,
     /// Fetches of consumers: woken by the high watermark.
     waiters: FetchWaiters,
-    /// Fetches of followers: woken by appends.
+    /// Sessions of followers: told of all that they should hear of.
+    feeds: Feeds,
+    /// Fetches up to the log end outside of such sessions: woken by appends.
     log_end_waiters: FetchWaiters,
     /// Those who wait until records are deleted on all live replicas, looked at when a follower says where it starts.
     low_watermark_waiters: FetchWaiters,
@@ -171,6 +176,7 @@ impl Partition {
             flushing: None,
             ending: false,
             waiters: FetchWaiters::default(),
+            feeds: Feeds::default(),
             log_end_waiters: FetchWaiters::default(),
             low_watermark_waiters: FetchWaiters::default(),
             appended_bytes: 0,
@@ -271,7 +277,12 @@ impl Partition {
     }
 
     /// Carries out what a step of the replica led to, after the lock is released.
-    fn carry_out(&self, mut state: MutexGuard<'_, State>, effects: Effects<Ack>) {
+    fn carry_out(&self, state: MutexGuard<'_, State>, effects: Effects<Ack>) {
+        self.carry_out_of(state, effects, None);
+    }
+
+    /// The same for what a follower's fetch led to: its own session sees it in the answer.
+    fn carry_out_of(&self, mut state: MutexGuard<'_, State>, effects: Effects<Ack>, session: Option<&Arc<Feed>>) {
         let Effects {
             completed,
             high_watermark_moved,
@@ -283,6 +294,7 @@ impl Partition {
         }
         let woken = if high_watermark_moved {
             self.traced.committed(state.replica.high_watermark());
+            state.feeds.high_watermark_moved(session);
             state.wake_fetches()
         } else {
             SmallVec::new()
@@ -330,15 +342,11 @@ impl State {
 
     /// All fetches that wait here: something happened that they have to look at.
     fn take_waiters(&mut self) -> Vec<Arc<FetchWaiter>> {
+        self.feeds.news();
         let mut waiters = self.waiters.take_all();
         waiters.extend(self.log_end_waiters.take_all());
         waiters.extend(self.low_watermark_waiters.take_all());
         waiters
-    }
-
-    /// Those who wait for the low watermark, whenever a follower may have moved it: they look for themselves.
-    fn low_watermark_reached(&mut self) -> Vec<Arc<FetchWaiter>> {
-        self.low_watermark_waiters.take_all()
     }
 
     /// The fetches that may have what they wait for now that the high watermark moved. What was appended above it counts

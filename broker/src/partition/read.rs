@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use highwater_proto::kafka::ErrorCode;
 use highwater_proto::types::{LeaderEpoch, NodeId, Offset};
+use parking_lot::MutexGuard;
 
-use super::{FetchWaiter, Partition, State, leadership_error_code, log_error_code};
+use super::{Ack, Feed, FetchWaiter, Partition, State, leadership_error_code, log_error_code};
 use crate::log::{EpochEnd, FileSlice, Log, LogError};
 use crate::replica::{Effects, FollowerFetch, LeadershipError, has_diverged};
 
@@ -97,51 +98,13 @@ impl Partition {
         })
     }
 
-    /// Reads as the leader, or as a follower up to the high watermark that it knows. A reader that has to wait is registered before the lock is released, so that it misses
-    /// nothing.
+    /// Reads as the leader, or as a follower up to the high watermark that it knows. A reader that has to wait is
+    /// registered before the lock is released, so that it misses nothing.
     ///
     /// # Errors
     /// Kafka's codes: 6, 74, 75, 1, 56.
     pub fn read(&self, request: &ReadRequest, waiting: Option<&Waiting<'_>>) -> Result<ReadOutcome, ErrorCode> {
-        let mut state = self.state.lock();
-        match state.replica.check_leadership(request.current_leader_epoch) {
-            Err(LeadershipError::NotLeader) if !request.leader_only && state.replica.leader().is_some() => {}
-            checked => checked.map_err(leadership_error_code)?,
-        }
-        let log = state.log()?;
-        if let Some(epoch) = request.last_fetched_epoch
-            && let Some(diverging) = state.divergence(epoch, request.offset)?
-        {
-            return Ok(ReadOutcome {
-                diverging: Some(diverging),
-                complete: true,
-                ..state.outcome(log)
-            });
-        }
-        if request.offset < log.log_start() || request.offset > log.log_end() {
-            return Err(ErrorCode::OffsetOutOfRange);
-        }
-        // What the fetch acknowledges is carried out after the read: both see the log under one lock.
-        let effects = match request.follower {
-            Some(fetch) => {
-                let effects = state.replica.follower_fetched(fetch).map_err(leadership_error_code)?;
-                self.traced.fetched(fetch.node, fetch.offset);
-                effects
-            }
-            None => Effects::default(),
-        };
-        let outcome = match state.read(request) {
-            Ok(outcome) => outcome,
-            Err(LogError::OffsetOutOfRange { .. }) => {
-                self.carry_out(state, effects);
-                return Err(ErrorCode::OffsetOutOfRange);
-            }
-            Err(error) => {
-                self.carry_out(state, effects);
-                self.read_failed(self.state.lock(), &error);
-                return Err(log_error_code(&error));
-            }
-        };
+        let (mut state, outcome, effects) = self.read_locked(request)?;
         if let Some(waiting) = waiting
             && outcome.bytes() < waiting.enough.max(1)
             && !outcome.complete
@@ -156,11 +119,79 @@ impl Partition {
             }
         }
         if request.follower.is_some() {
-            let deleted = state.low_watermark_reached();
             self.carry_out(state, effects);
-            deleted.iter().for_each(|waiter| waiter.wake());
         }
         Ok(outcome)
+    }
+
+    /// Reads as the leader for the session of a follower, which is told from then on of what happens here.
+    ///
+    /// # Errors
+    /// See [`Self::read`].
+    pub fn feed(&self, request: &ReadRequest, feed: &Arc<Feed>, slot: u32) -> Result<ReadOutcome, ErrorCode> {
+        let (mut state, outcome, effects) = self.read_locked(request)?;
+        state.feeds.looked(feed, slot, request.known_high_watermark.is_some());
+        let left_out = outcome.records.is_none() && outcome.diverging.is_none() && !request.at_least_one;
+        if left_out && request.offset < state.visible_end(request.isolation) {
+            // This answer has no room for it.
+            state.feeds.left_out(feed);
+        }
+        let deleted = state.low_watermark_waiters.take_all();
+        self.carry_out_of(state, effects, Some(feed));
+        deleted.iter().for_each(|waiter| waiter.wake());
+        Ok(outcome)
+    }
+
+    /// The session of a follower does not look at this partition any more.
+    pub fn detach(&self, feed: &Arc<Feed>) {
+        self.state.lock().feeds.detach(feed);
+    }
+
+    /// What a reader gets, the lock under which it was read, and what the fetch of a follower led to.
+    fn read_locked(
+        &self,
+        request: &ReadRequest,
+    ) -> Result<(MutexGuard<'_, State>, ReadOutcome, Effects<Ack>), ErrorCode> {
+        let mut state = self.state.lock();
+        match state.replica.check_leadership(request.current_leader_epoch) {
+            Err(LeadershipError::NotLeader) if !request.leader_only && state.replica.leader().is_some() => {}
+            checked => checked.map_err(leadership_error_code)?,
+        }
+        let log = state.log()?;
+        if let Some(epoch) = request.last_fetched_epoch
+            && let Some(diverging) = state.divergence(epoch, request.offset)?
+        {
+            let outcome = ReadOutcome {
+                diverging: Some(diverging),
+                complete: true,
+                ..state.outcome(log)
+            };
+            return Ok((state, outcome, Effects::default()));
+        }
+        if request.offset < log.log_start() || request.offset > log.log_end() {
+            return Err(ErrorCode::OffsetOutOfRange);
+        }
+        // What the fetch acknowledges is carried out after the read: both see the log under one lock.
+        let effects = match request.follower {
+            Some(fetch) => {
+                let effects = state.replica.follower_fetched(fetch).map_err(leadership_error_code)?;
+                self.traced.fetched(fetch.node, fetch.offset);
+                effects
+            }
+            None => Effects::default(),
+        };
+        match state.read(request) {
+            Ok(outcome) => Ok((state, outcome, effects)),
+            Err(LogError::OffsetOutOfRange { .. }) => {
+                self.carry_out(state, effects);
+                Err(ErrorCode::OffsetOutOfRange)
+            }
+            Err(error) => {
+                self.carry_out(state, effects);
+                self.read_failed(self.state.lock(), &error);
+                Err(log_error_code(&error))
+            }
+        }
     }
 }
 

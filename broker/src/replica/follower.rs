@@ -113,6 +113,14 @@ impl Follower {
         self.log_start = Some(fetch.log_start);
     }
 
+    /// Looked at from time to time: one that has everything need not fetch to be caught up, and once there is more, its lag
+    /// begins only then (rule 26).
+    pub(super) fn is_caught_up(&mut self, log_end: Offset, now: Duration) {
+        if self.flushed_end.is_some_and(|end| end >= log_end) {
+            self.last_caught_up = Some(now);
+        }
+    }
+
     pub(super) fn may_join(&self, needed: Offset) -> bool {
         self.broker.is_some_and(|broker| broker.eligible) && self.flushed_end.is_some_and(|end| end >= needed)
     }

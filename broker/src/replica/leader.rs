@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use highwater_proto::metadata;
 use highwater_proto::types::{BrokerEpoch, LeaderEpoch, NodeId, Offset};
+use smallvec::SmallVec;
 
 use super::follower::Follower;
 use super::isr::{Isr, IsrMember, IsrProposal};
@@ -61,6 +62,31 @@ impl<A> Leader<A> {
         }
         let mut members = self.members(node, |_| true);
         members.push(joiner);
+        self.isr.propose(leader_epoch, members)
+    }
+
+    /// All followers that may join.
+    pub(super) fn propose_joins(
+        &mut self,
+        node: NodeId,
+        leader_epoch: LeaderEpoch,
+        needed: Offset,
+    ) -> Option<IsrProposal> {
+        let joins = |follower: &&Follower| follower.may_join(needed) && !self.isr.is_committed_member(follower.node);
+        let joiners: SmallVec<[IsrMember; 4]> = self
+            .followers
+            .iter()
+            .filter(joins)
+            .map(|follower| IsrMember {
+                broker: follower.node,
+                epoch: follower.epoch(),
+            })
+            .collect();
+        if joiners.is_empty() {
+            return None;
+        }
+        let mut members = self.members(node, |_| true);
+        members.extend(joiners);
         self.isr.propose(leader_epoch, members)
     }
 

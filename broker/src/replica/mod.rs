@@ -137,6 +137,7 @@ impl<A> Replica<A> {
                 leader.refresh_followers(self.node, partition, brokers, now);
             }
             self.advance(&mut effects);
+            self.propose_joins(&mut effects);
         } else {
             self.stop_leading(AckError::NotLeader, &mut effects);
         }
@@ -296,8 +297,10 @@ impl<A> Replica<A> {
         let mut effects = Effects::default();
         let (log_end, max_lag) = (self.log.end, self.config.replica_lag_time_max);
         if let Role::Leader(leader) = &mut self.role {
+            leader.followers.iter_mut().for_each(|it| it.is_caught_up(log_end, now));
             effects.proposal = leader.propose_leave(self.node, self.leader_epoch, log_end, now, max_lag);
         }
+        self.propose_joins(&mut effects);
         effects
     }
 
@@ -309,10 +312,27 @@ impl<A> Replica<A> {
             if let IsrAnswer::Committed { epoch, .. } = &answer {
                 self.partition_epoch = self.partition_epoch.max(*epoch);
             }
+            let committed = matches!(answer, IsrAnswer::Committed { .. });
             leader.isr.answered(base, answer);
             self.advance(&mut effects);
+            if committed {
+                self.propose_joins(&mut effects);
+            }
         }
         effects
+    }
+
+    /// Followers that have everything but could not join when they fetched: their broker was fenced then, or another
+    /// proposal was under way. Who has everything does not fetch again until there is more. Who lacks something joins by
+    /// fetching it only: a follower that was put out because it says nothing more must not come back by itself.
+    fn propose_joins(&mut self, effects: &mut Effects<A>) {
+        let log_end = self.log.end;
+        if let Role::Leader(leader) = &mut self.role
+            && effects.proposal.is_none()
+        {
+            let needed = log_end.max(leader.epoch_start);
+            effects.proposal = leader.propose_joins(self.node, self.leader_epoch, needed);
+        }
     }
 
     /// The proposal that waits for an answer, to be sent again after a timeout.

@@ -274,15 +274,15 @@ fn a_lagging_follower_leaves_and_counts_until_that_is_committed() {
     );
     append(&mut replica, 5, 1);
     let _ = replica.flushed(Offset(5));
-    assert_eq!(replica.tick(at(31)).proposal, None);
-    let proposal = replica.tick(at(32)).proposal.unwrap();
+    assert_eq!(replica.tick(at(130)).proposal, None);
+    let proposal = replica.tick(at(131)).proposal.unwrap();
     assert_eq!(proposal.isr.iter().map(|it| it.broker).collect::<Vec<_>>(), [ME]);
     assert_eq!(
         replica.high_watermark(),
         Offset(0),
         "a departure counts once it is committed"
     );
-    assert_eq!(replica.tick(at(33)).proposal, None, "one proposal at a time");
+    assert_eq!(replica.tick(at(132)).proposal, None, "one proposal at a time");
     let committed = IsrAnswer::Committed {
         epoch: PartitionEpoch(2),
         isr: vec![ME],
@@ -524,4 +524,56 @@ fn readers_go_to_the_in_sync_follower_that_has_most() {
     assert_eq!(preferred(7), None, "nobody has it yet");
     assert_eq!(replica.preferred_read_replica(Offset(4), |node| node == B1), Some(B1));
     assert_eq!(replica.low_watermark(), Some(Offset(0)));
+}
+
+#[test]
+fn a_follower_that_has_everything_joins_once_nothing_is_in_the_way_any_more() {
+    let mut replica = leader(3, &[ME]);
+    let _ = replica.appended(Offset(5), Offset(5));
+    let first = replica.follower_fetched(fetch(B1, 5, at(1))).unwrap().proposal.unwrap();
+    // Another proposal is under way.
+    assert!(
+        replica
+            .follower_fetched(fetch(B2, 5, at(1)))
+            .unwrap()
+            .proposal
+            .is_none()
+    );
+    let committed = IsrAnswer::Committed {
+        epoch: PartitionEpoch(2),
+        isr: vec![ME, B1],
+    };
+    let next = replica.isr_answered(first.base, committed).proposal.unwrap();
+    assert_eq!(next.isr.iter().map(|it| it.broker).collect::<Vec<_>>(), [ME, B1, B2]);
+    let committed = IsrAnswer::Committed {
+        epoch: PartitionEpoch(3),
+        isr: vec![ME, B1, B2],
+    };
+    assert!(replica.isr_answered(next.base, committed).proposal.is_none());
+    assert_eq!(replica.high_watermark(), Offset(5));
+
+    // One that falls silent leaves, and does not come back by itself although the high watermark is frozen where it was.
+    let _ = replica.appended(Offset(6), Offset(6));
+    let _ = replica.follower_fetched(fetch(B1, 6, at(50))).unwrap();
+    let shrink = replica.tick(at(50)).proposal.unwrap();
+    let committed = IsrAnswer::Committed {
+        epoch: PartitionEpoch(4),
+        isr: vec![ME, B1],
+    };
+    assert!(replica.isr_answered(shrink.base, committed).proposal.is_none());
+    assert!(replica.tick(at(60)).proposal.is_none());
+    assert_eq!(replica.high_watermark(), Offset(5), "frozen below min ISR");
+}
+
+#[test]
+fn the_lag_of_an_idle_follower_begins_when_there_is_more() {
+    let mut replica = leader(1, &[ME, B1]);
+    let _ = replica.appended(Offset(5), Offset(5));
+    let _ = replica.follower_fetched(fetch(B1, 5, at(1))).unwrap();
+    for second in [15, 30, 45, 60, 75, 90] {
+        assert!(replica.tick(at(second)).proposal.is_none());
+    }
+    let _ = replica.appended(Offset(6), Offset(6));
+    assert!(replica.tick(at(105)).proposal.is_none(), "it may be about to fetch");
+    assert!(replica.tick(at(121)).proposal.is_some());
 }

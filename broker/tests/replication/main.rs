@@ -12,6 +12,7 @@ mod cluster;
 mod controller;
 mod followers;
 mod hand_over;
+mod many;
 mod readers;
 mod repair;
 #[allow(dead_code)]

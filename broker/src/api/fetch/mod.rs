@@ -1,6 +1,7 @@
 //! Fetch (1). Records are never read here: the answer names ranges of log files, and the connection sends them. A fetch
 //! that finds too little waits until a high watermark moves; nobody polls.
 
+mod follower;
 mod response;
 
 #[cfg(test)]
@@ -25,6 +26,7 @@ use crate::partition::{FetchWaiter, Isolation, ReadOutcome, ReadRequest, WaiterG
 use crate::replica::FollowerFetch;
 use crate::reply::{Answer, Pending};
 
+use self::follower::{FollowerCall, FollowerParts};
 use self::response::{PartitionAnswer, encode};
 
 /// Handler of Fetch.
@@ -57,6 +59,23 @@ impl RawApi for Fetch {
             mut body,
         } = request;
         let request = FetchRequest::decode(&mut body, version).ok()?;
+        if let Some((node, broker_epoch)) = follower_in_session(&context, version, &request) {
+            let parts = FollowerParts {
+                version,
+                correlation_id,
+                node,
+                broker_epoch,
+                deadline: deadline(request.max_wait_ms),
+                min_bytes: u64::try_from(request.min_bytes).unwrap_or(0),
+                max_bytes: max_bytes(&context, request.max_bytes),
+                context,
+            };
+            let session = session_request(request, version, true);
+            return Some(match FollowerCall::begin(parts, session) {
+                Ok(call) => call.run(),
+                Err(answer) => Pending::Done(answer),
+            });
+        }
         Some(match Call::begin(context, version, correlation_id, request) {
             Ok(call) => call.run(),
             Err(answer) => Pending::Done(answer),
@@ -80,7 +99,6 @@ struct Call {
 }
 
 /// What was read for all partitions, in order.
-#[derive(Default)]
 struct Pass {
     reads: Vec<Result<ReadOutcome, ErrorCode>>,
     bytes: u64,
@@ -121,35 +139,24 @@ impl Call {
         correlation_id: i32,
         request: FetchRequest,
     ) -> Result<Self, Answer> {
-        let ReplicaState {
-            replica_id,
-            replica_epoch,
-            ..
-        } = request.replica_state;
-        let replica_id = if version >= REPLICA_STATE_FROM {
-            replica_id
-        } else {
-            request.replica_id
-        };
-        let follower = (replica_id >= 0).then_some((NodeId(replica_id), BrokerEpoch(replica_epoch)));
+        let follower = follower(&request, version);
         let broker = Arc::clone(&context.broker);
         let looks_for_rack =
             broker.config().replication.rack_aware && follower.is_none() && !request.rack_id.is_empty();
         let other_rack = (looks_for_rack && version >= FOLLOWERS_SERVE_FROM)
             .then(|| request.rack_id.detached())
             .filter(|rack| rack_of(&broker.image(), broker.node_id()) != Some(&**rack));
-        let max_bytes = u64::try_from(request.max_bytes)
-            .unwrap_or(0)
-            .min(broker.limits().max_fetch_bytes);
+        let max_bytes = max_bytes(&context, request.max_bytes);
         let (max_wait_ms, min_bytes) = (request.max_wait_ms, request.min_bytes);
         let isolation = match (follower, request.isolation_level) {
             (Some(_), _) => Isolation::LogEnd,
             (None, READ_COMMITTED) => Isolation::ReadCommitted,
             _ => Isolation::ReadUncommitted,
         };
-        let session = broker
-            .fetch_sessions()
-            .begin(session_request(request, version, follower), broker.clock().now());
+        let session = broker.fetch_sessions().begin(
+            session_request(request, version, follower.is_some()),
+            broker.clock().now(),
+        );
         let session = session.map_err(|error| {
             broker.metrics().error(ApiKey::Fetch, error);
             encode(version, correlation_id, error, 0, &[], &[])
@@ -159,10 +166,7 @@ impl Call {
             version,
             correlation_id,
             session,
-            deadline: u64::try_from(max_wait_ms)
-                .ok()
-                .filter(|millis| *millis > 0)
-                .map(|millis| Instant::now() + Duration::from_millis(millis)),
+            deadline: deadline(max_wait_ms),
             min_bytes: u64::try_from(min_bytes).unwrap_or(0).min(max_bytes),
             max_bytes,
             isolation,
@@ -232,7 +236,6 @@ impl Call {
         let (mut guard, mut missing) = (first, missing);
         loop {
             let waiter = guard.waiter();
-            self.session.park(waiter);
             let waits = waiter.wait_for(i64::try_from(missing).unwrap_or(i64::MAX));
             let shutdown = self.context.broker.shutdown().triggered();
             let over = waits
@@ -244,9 +247,6 @@ impl Call {
             if over {
                 drop(guard);
                 return self.answer(self.read(None));
-            }
-            if self.session.is_superseded() {
-                return self.answer(Pass::default());
             }
             let next = LazyWaiter::default();
             let pass = self.read(Some(&next));
@@ -376,7 +376,7 @@ impl Call {
             .zip(listed)
             .filter_map(|(answer, listed)| listed.then_some(answer))
             .collect();
-        let endpoints = self.add_leader_hints(&mut answers);
+        let endpoints = add_leader_hints(&self.context, self.version, &mut answers);
         self.count(&answers);
         encode(
             self.version,
@@ -388,37 +388,8 @@ impl Call {
         )
     }
 
-    fn add_leader_hints(&self, answers: &mut [PartitionAnswer]) -> Vec<leader::LeaderHint> {
-        let mut endpoints: Vec<leader::LeaderHint> = Vec::new();
-        if self.version < LEADER_HINT_FROM {
-            return endpoints;
-        }
-        let image = self.context.broker.image();
-        let moved = |error| matches!(error, ErrorCode::NotLeaderOrFollower | ErrorCode::FencedLeaderEpoch);
-        for answer in answers.iter_mut().filter(|answer| moved(answer.error)) {
-            let Ok(topic) = resolve(&image, &answer.topic) else {
-                continue;
-            };
-            let Some(hint) = leader::hint(&image, topic, answer.index, &self.context.client) else {
-                continue;
-            };
-            answer.current_leader = Some((hint.id, hint.epoch));
-            if !endpoints.iter().any(|known| known.id == hint.id) {
-                endpoints.push(hint);
-            }
-        }
-        endpoints
-    }
-
     fn count(&self, answers: &[PartitionAnswer]) {
         let broker = &self.context.broker;
-        if self.follower.is_some() {
-            // What consumers fetch is counted apart.
-            let bytes = |answer: &PartitionAnswer| answer.records.as_ref().map_or(0, |it| it.len);
-            broker.metrics().replicated(answers.iter().map(bytes).sum());
-            answers.iter().for_each(|it| broker.metrics().error(ApiKey::Fetch, it.error));
-            return;
-        }
         let image = broker.image();
         for answer in answers {
             let (bytes, failed) = (
@@ -436,7 +407,71 @@ impl Call {
     }
 }
 
-fn session_request(request: FetchRequest, version: i16, follower: Option<(NodeId, BrokerEpoch)>) -> SessionRequest {
+/// The follower that asks, if it is one.
+fn follower(request: &FetchRequest, version: i16) -> Option<(NodeId, BrokerEpoch)> {
+    let ReplicaState {
+        replica_id,
+        replica_epoch,
+        ..
+    } = request.replica_state;
+    let replica_id = if version >= REPLICA_STATE_FROM {
+        replica_id
+    } else {
+        request.replica_id
+    };
+    (replica_id >= 0).then_some((NodeId(replica_id), BrokerEpoch(replica_epoch)))
+}
+
+/// A follower that the image names and that fetches within a session. Any other is answered like everybody, and refused
+/// by the partitions.
+fn follower_in_session(
+    context: &RequestContext,
+    version: i16,
+    request: &FetchRequest,
+) -> Option<(NodeId, BrokerEpoch)> {
+    let (node, epoch) = follower(request, version)?;
+    let known = context.broker.image().node(node).is_some_and(|it| it.epoch == epoch);
+    (known && version >= REPLICA_STATE_FROM && request.session_epoch >= 0).then_some((node, epoch))
+}
+
+fn deadline(max_wait_ms: i32) -> Option<Instant> {
+    let millis = u64::try_from(max_wait_ms).ok().filter(|millis| *millis > 0)?;
+    Some(Instant::now() + Duration::from_millis(millis))
+}
+
+fn max_bytes(context: &RequestContext, asked: i32) -> u64 {
+    let limit = context.broker.limits().max_fetch_bytes;
+    u64::try_from(asked).unwrap_or(0).min(limit)
+}
+
+/// Says whom to ask where this broker does not lead; the brokers that are named.
+fn add_leader_hints(
+    context: &RequestContext,
+    version: i16,
+    answers: &mut [PartitionAnswer],
+) -> Vec<leader::LeaderHint> {
+    let mut endpoints: Vec<leader::LeaderHint> = Vec::new();
+    if version < LEADER_HINT_FROM {
+        return endpoints;
+    }
+    let image = context.broker.image();
+    let moved = |error| matches!(error, ErrorCode::NotLeaderOrFollower | ErrorCode::FencedLeaderEpoch);
+    for answer in answers.iter_mut().filter(|answer| moved(answer.error)) {
+        let Ok(topic) = resolve(&image, &answer.topic) else {
+            continue;
+        };
+        let Some(hint) = leader::hint(&image, topic, answer.index, &context.client) else {
+            continue;
+        };
+        answer.current_leader = Some((hint.id, hint.epoch));
+        if !endpoints.iter().any(|known| known.id == hint.id) {
+            endpoints.push(hint);
+        }
+    }
+    endpoints
+}
+
+fn session_request(request: FetchRequest, version: i16, privileged: bool) -> SessionRequest {
     let by_id = version >= TOPIC_IDS_FROM;
     let key = |name: &ByteStr, id| {
         if by_id {
@@ -475,7 +510,7 @@ fn session_request(request: FetchRequest, version: i16, follower: Option<(NodeId
     SessionRequest {
         session_id,
         session_epoch,
-        privileged: follower.is_some(),
+        privileged,
         partitions,
         forgotten,
     }

@@ -50,6 +50,7 @@ impl Coordinator {
             shutdown,
         } = context;
         let runtime = Arc::new(Runtime::new(config, clock, images, Brokers::new(dialer)));
+        runtime.metrics.register(&metrics, &runtime);
         shutdown.spawn(supervise(Arc::clone(&runtime), shutdown.token()));
         shutdown.spawn(lag::watch(Arc::clone(&runtime), metrics, shutdown.token()));
         Self { runtime, shutdown }

@@ -12,6 +12,7 @@ pub mod config;
 mod coordinator;
 pub mod group;
 mod lag;
+mod metrics;
 pub mod process;
 mod runtime;
 pub mod service;

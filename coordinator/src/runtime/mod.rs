@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::CoordinatorConfig;
 use crate::group::{Now, Request};
+use crate::metrics::ShardMetrics;
 use crate::shard::{Outcome, ShardState};
 
 pub(crate) use self::brokers::{Brokers, GRPC_LISTENER};
@@ -36,6 +37,7 @@ pub(crate) struct Runtime {
     shards: Mutex<HashMap<ShardId, ShardHandle>>,
     /// Some shard can be served.
     pub(crate) loaded: Notify,
+    pub(crate) metrics: ShardMetrics,
 }
 
 /// The way to a shard's task.
@@ -86,6 +88,7 @@ impl Runtime {
             brokers,
             shards: Mutex::new(HashMap::new()),
             loaded: Notify::new(),
+            metrics: ShardMetrics::new(),
         }
     }
 

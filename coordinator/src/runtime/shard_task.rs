@@ -206,6 +206,7 @@ impl ShardTask {
                 Action::Loaded(took) => {
                     let groups = self.shard.groups().sizes().count();
                     tracing::debug!(shard = ?self.id, groups, took_ms = took.as_millis(), "shard is loaded");
+                    self.runtime.metrics.loaded(took);
                     self.runtime.loaded.notify_one();
                     // Topics may have been deleted while nobody owned the shard.
                     let now = self.runtime.now();

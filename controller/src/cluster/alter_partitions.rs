@@ -105,7 +105,14 @@ impl AlterPartitions {
             ));
         };
         self.check_epochs(partition, proposal)?;
-        check_members(image, partition, self.broker, &proposal.isr)?;
+        if let Err(refusal) = check_members(image, partition, self.broker, &proposal.isr) {
+            if refusal.code == ErrorCode::IneligibleReplica {
+                // The leader counts the joiner no longer. A copy of the proposal that is still on its way has to find
+                // another partition epoch: by then the joiner may be eligible, and lack what was committed meanwhile.
+                steps.push(Change::PutPartition(topic.id, key.partition, (**partition).clone()));
+            }
+            return Err(refusal);
+        }
         let members: Vec<NodeId> = proposal.isr.iter().map(|member| member.broker).collect();
         let same: BTreeSet<&NodeId> = members.iter().collect();
         if same == partition.isr.iter().collect() {

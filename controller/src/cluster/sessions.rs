@@ -150,11 +150,17 @@ impl Sessions {
         }
     }
 
-    /// Fencing a node failed: it is reported again.
-    pub fn not_fenced(&mut self, node: NodeId, epoch: BrokerEpoch) {
+    /// Fencing a node failed: it is reported again, unless it is heard of. If the fence has `begun` (the image says so),
+    /// it will be completed whatever the node says now: the session is over. Answers the stream that still stands then,
+    /// to be closed: the node has to register, and to be unfenced again.
+    pub fn not_fenced(&mut self, node: NodeId, epoch: BrokerEpoch, begun: bool) -> Option<StreamId> {
+        if begun {
+            return self.ended(node, epoch);
+        }
         if let Some(session) = self.nodes.get_mut(&node).filter(|session| session.epoch == epoch) {
             session.fencing = false;
         }
+        None
     }
 
     /// Nodes whose session is over now, each reported once. Call it every 100 ms. A node on a stream that stands has to
@@ -332,12 +338,24 @@ mod tests {
     }
 
     #[test]
+    fn a_fence_that_has_begun_ends_the_session_also_of_a_node_that_is_heard_again() {
+        let mut sessions = open(1);
+        let (id, epoch, stream) = node(1);
+        assert_eq!(run(&mut sessions, 0, 5_100, &[]).len(), 1);
+        sessions.heard(id, stream, ms(5_150));
+        // The store failed between `fencing` and `fenced`; the rest of the fence follows by itself.
+        assert_eq!(sessions.not_fenced(id, epoch, true), Some(stream));
+        assert_eq!(sessions.stream(id), None);
+        assert_eq!(run(&mut sessions, 5_200, 12_000, &[]), [], "nothing is left to fence");
+    }
+
+    #[test]
     fn a_new_active_controller_gives_a_full_timeout_and_reports_once() {
         let mut sessions = Sessions::new(PATIENCE);
         let (id, epoch, _) = node(1);
         sessions.expect(id, epoch, false, ms(0));
         assert_eq!(run(&mut sessions, 0, 8_000, &[]), [(5_000, 1, false)]);
-        sessions.not_fenced(id, epoch);
+        assert_eq!(sessions.not_fenced(id, epoch, false), None);
         assert_eq!(
             run(&mut sessions, 8_100, 9_000, &[]),
             [(8_100, 1, false)],

@@ -37,6 +37,8 @@ pub(crate) struct SessionTable {
     streams: Mutex<BTreeMap<StreamId, Stream>>,
     /// What nodes were asked on them.
     pub(crate) questions: Questions,
+    /// Free and total bytes of disks.
+    disks: Mutex<BTreeMap<NodeId, (i64, i64)>>,
     next_stream: AtomicU64,
     /// Something ended that needs no waiting.
     hurry: Notify,
@@ -59,6 +61,7 @@ impl SessionTable {
             sessions: Mutex::new(Sessions::new(patience)),
             streams: Mutex::default(),
             questions: Questions::default(),
+            disks: Mutex::default(),
             next_stream: AtomicU64::new(1),
             hurry: Notify::new(),
             superseded: Mutex::default(),
@@ -133,6 +136,16 @@ impl SessionTable {
         }
     }
 
+    /// A heartbeat told of the node's disk.
+    pub(crate) fn report_disk(&self, node: NodeId, free_bytes: i64, total_bytes: i64) {
+        self.disks.lock().insert(node, (free_bytes, total_bytes));
+    }
+
+    /// Free and total bytes of a node's disk, as it reported last; zero before that.
+    pub(crate) fn disk(&self, node: NodeId) -> (i64, i64) {
+        self.disks.lock().get(&node).copied().unwrap_or_default()
+    }
+
     /// The node is unknown from now on: this process start of it neither goes on nor comes back.
     pub(crate) fn unregistered(&self, node: NodeId, epoch: BrokerEpoch, incarnation: Uuid) {
         self.supersede(incarnation);
@@ -141,6 +154,15 @@ impl SessionTable {
 
     fn ended(&self, node: NodeId, epoch: BrokerEpoch) {
         let stream = self.sessions.lock().ended(node, epoch);
+        self.close(stream);
+    }
+
+    fn not_fenced(&self, node: NodeId, epoch: BrokerEpoch, begun: bool) {
+        let stream = self.sessions.lock().not_fenced(node, epoch, begun);
+        self.close(stream);
+    }
+
+    fn close(&self, stream: Option<StreamId>) {
         if let Some(stream) = stream.and_then(|stream| self.streams.lock().remove(&stream)) {
             stream.close.cancel();
         }
@@ -214,7 +236,11 @@ async fn fence(shared: &Shared, gone: Expired) {
         Ok(_) => shared.sessions.ended(node, epoch),
         Err(error) => {
             tracing::warn!(%node, %error, "a node is not fenced yet");
-            shared.sessions.sessions.lock().not_fenced(node, epoch);
+            let image = shared.updates.image();
+            let known = image.node(node).filter(|known| known.epoch == epoch);
+            shared
+                .sessions
+                .not_fenced(node, epoch, known.is_some_and(|known| !known.is_live()));
         }
     }
 }

@@ -44,6 +44,8 @@ fn rule_29_the_order_of_the_checks() {
     command.proposals[0].isr = good.proposals[0].isr.clone();
     command.proposals[0].isr[1].epoch = BrokerEpoch(1);
     refused(cluster.alter(&command), ErrorCode::IneligibleReplica, "restarted");
+    refused(cluster.alter(&good), ErrorCode::InvalidUpdateVersion, "");
+    let good = cluster.proposal(key, &replicas[..2]);
     cluster.alter(&good).unwrap();
     assert_eq!(cluster.partition("a", 0).isr, replicas[..2]);
     // The state is another one now, and an equal ISR writes nothing.
@@ -65,6 +67,15 @@ fn a_fenced_broker_does_not_join_the_isr() {
     cluster.fence(replicas[2].get());
     let proposal = cluster.proposal(key, &replicas);
     refused(cluster.alter(&proposal), ErrorCode::IneligibleReplica, "fenced");
+    let epoch = cluster.image.node(replicas[2]).unwrap().epoch;
+    let unfence = UnfenceNode {
+        node: replicas[2],
+        epoch,
+        replicas: DistrustedReplicas::default(),
+    };
+    cluster.run(&unfence).unwrap();
+    // The leader has gone on without it; a copy of the proposal that comes late must not let it in.
+    refused(cluster.alter(&proposal), ErrorCode::InvalidUpdateVersion, "");
 }
 
 #[test]

@@ -38,6 +38,8 @@ pub struct CreatableTopic {
     pub configs: Vec<(String, Option<String>)>,
     /// Chosen by the caller: a repeated request finds its own topic and succeeds.
     pub topic_id: TopicId,
+    /// Who declares it; clients of Kafka are nobody in particular.
+    pub owner: Option<String>,
 }
 
 /// What became of one topic.
@@ -180,7 +182,7 @@ impl Batch<'_> {
             .into_iter()
             .map(|replicas| new_partition(self.image, replicas))
             .collect();
-        self.put(&topic.name, &shape, partitions);
+        self.put(topic, &shape, partitions);
         Ok(shape)
     }
 
@@ -230,13 +232,13 @@ impl Batch<'_> {
     }
 
     /// Partitions first, the topic key last; a topic that fits into a step is one transaction.
-    fn put(&mut self, name: &str, shape: &TopicShape, partitions: Vec<Partition>) {
+    fn put(&mut self, topic: &CreatableTopic, shape: &TopicShape, partitions: Vec<Partition>) {
         let put = Change::PutTopic {
-            name: name.to_owned(),
+            name: topic.name.clone(),
             topic_id: shape.topic_id,
             partition_count: shape.partitions,
             configs: shape.configs.clone(),
-            owner: None,
+            owner: topic.owner.clone(),
         };
         let mut group: Vec<Change> = (0..)
             .zip(partitions)

@@ -32,9 +32,9 @@ fn able(image: &MetadataImage, settings: &Settings, topic: &Topic, partition: &P
     if partition.leader? == preferred || partition.is_reassigning() || !partition.isr.contains(&preferred) {
         return None;
     }
-    let drains = image
+    let unfit = image
         .node(preferred)
-        .is_none_or(|node| node.state == NodeState::Draining);
+        .is_none_or(|node| node.state == NodeState::Draining || node.disk.stalled);
     let voters = Voters::new(image, settings, topic, partition);
-    (!drains && voters.eligible(partition, preferred)).then_some(preferred)
+    (!unfit && voters.eligible(partition, preferred)).then_some(preferred)
 }

@@ -25,6 +25,14 @@ pub struct Settings {
     pub delete_topic_enable: bool,
     /// `disk.stall.ms`: a flush that is unfinished for so long makes its disk a stalled one.
     pub disk_stall: Duration,
+    /// `auto.leader.rebalance.enable`
+    pub auto_leader_rebalance: bool,
+    /// `leader.imbalance.check.interval.seconds`
+    pub leader_imbalance_check_interval: Duration,
+    /// `auto.rebalance.enable`
+    pub auto_rebalance: bool,
+    /// `rebalance.moves.per.broker`
+    pub rebalance_moves_per_broker: usize,
     /// What the process was started with: the layer below dynamic configs.
     pub fixed: StaticValues,
 }
@@ -43,6 +51,10 @@ impl Settings {
             min_insync_replicas: read.number(MIN_INSYNC_REPLICAS)?,
             unclean_leader_election: read.boolean(UNCLEAN_LEADER_ELECTION)?,
             delete_topic_enable: read.boolean("delete.topic.enable")?,
+            auto_leader_rebalance: read.boolean("auto.leader.rebalance.enable")?,
+            leader_imbalance_check_interval: Duration::from_secs(read.number("leader.imbalance.check.interval.seconds")?),
+            auto_rebalance: read.boolean("auto.rebalance.enable")?,
+            rebalance_moves_per_broker: read.number("rebalance.moves.per.broker")?,
             disk_stall: Duration::from_millis(read.number("disk.stall.ms")?),
             fixed: StaticValues::default(),
         };

@@ -58,6 +58,9 @@ impl Command for UnfenceNode {
         let active = Change::PutNodeState(self.node, NodeState::Active);
         let image = image_after(&removed, std::slice::from_ref(&active));
         steps.push(active);
+        if self.joins(&image, settings) {
+            steps.push(Change::PutRebalance(true));
+        }
         match node.registration.role {
             NodeRole::Broker => self.elect(&image, settings, &mut steps),
             // Shards of others follow by planned hand-over.
@@ -84,8 +87,8 @@ impl UnfenceNode {
                 };
                 let voters = Voters::new(image, settings, topic, partition);
                 let mut changed = (**partition).clone();
-                changed.offline_replicas.retain(|node| *node != self.node);
-                if self.replicas.offline.contains(&key) {
+                // Those that went offline since the process started, and are not named here, still are.
+                if self.replicas.offline.contains(&key) && !changed.offline_replicas.contains(&self.node) {
                     // What the disk holds may come back, so a last member keeps its seat; it leads nothing.
                     changed.offline_replicas.push(self.node);
                     voters.fence(&mut changed, self.node);
@@ -105,6 +108,18 @@ impl UnfenceNode {
             steps.push(change);
         }
         after
+    }
+
+    /// True for a broker without replicas in a cluster that has some: it gets its share.
+    fn joins(&self, image: &MetadataImage, settings: &Settings) -> bool {
+        let takes = image.node(self.node).is_some_and(|node| {
+            node.registration.role == NodeRole::Broker && node.state == NodeState::Active
+        });
+        if !settings.auto_rebalance || image.rebalance || !takes || image.topic_count() == 0 {
+            return false;
+        }
+        let mut partitions = image.topics().flat_map(|topic| &topic.partitions);
+        !partitions.any(|partition| partition.replicas.contains(&self.node))
     }
 
     /// Partitions without a leader get this node, where it may lead.

@@ -71,6 +71,7 @@ fn creatable(topic: WireTopic) -> Result<CreatableTopic, Status> {
             .map(|entry| (entry.name, entry.value))
             .collect(),
         topic_id,
+        owner: None,
     })
 }
 
@@ -83,7 +84,7 @@ pub(super) fn assignments(assignments: Vec<Assignment>) -> Vec<ManualAssignment>
 }
 
 /// A random id whose text form does not look like a flag, as Kafka's.
-fn new_topic_id() -> TopicId {
+pub(super) fn new_topic_id() -> TopicId {
     loop {
         let id = TopicId(Uuid::new_v4());
         if !id.to_string().starts_with('-') {

@@ -23,7 +23,6 @@ pub(crate) enum Unready {
     /// It moves all the same: the leader is about to go.
     Moves,
     /// It stays where it is, to be tried another time.
-    #[expect(dead_code, reason = "for preferred leaders")]
     Stays,
 }
 
@@ -39,9 +38,24 @@ pub(crate) async fn hand_over(
     if moves.is_empty() {
         return Ok(0);
     }
+    let ready = prepare(shared, &moves).await;
+    let moves: Vec<LeaderMove> = moves
+        .into_iter()
+        .filter(|wanted| unready == Unready::Moves || ready.contains(&wanted.key))
+        .collect();
+    let (wanted, unready) = (moves.len(), moves.iter().filter(|it| !ready.contains(&it.key)).count());
+    let decided = shared.decider.decide(MoveLeaders { moves }).await?;
+    let moved = decided.reply.iter().filter(|result| result.is_ok()).count();
+    tracing::info!(wanted, moved, unready, "leaderships were handed over");
+    Ok(moved)
+}
+
+/// Asks the leaders to hand over: answers the partitions of which the successors have everything. Whatever moves the
+/// leaderships has to follow at once.
+pub(crate) async fn prepare(shared: &Shared, moves: &[LeaderMove]) -> HashSet<TopicPartition> {
     let image = shared.updates.image();
     let mut by_leader: BTreeMap<NodeId, Vec<LeaderMove>> = BTreeMap::new();
-    for wanted in moves {
+    for wanted in moves.iter().copied() {
         let partition = image.partition(wanted.key.topic_id, wanted.key.partition);
         if let Some(leader) = partition.and_then(|partition| partition.leader) {
             by_leader.entry(leader).or_default().push(wanted);
@@ -53,16 +67,7 @@ pub(crate) async fn hand_over(
             asked.push(ready(shared, *leader, some));
         }
     }
-    let ready: HashSet<TopicPartition> = join_all(asked).await.into_iter().flatten().collect();
-    let all = by_leader.into_values().flatten();
-    let moves: Vec<LeaderMove> = all
-        .filter(|wanted| unready == Unready::Moves || ready.contains(&wanted.key))
-        .collect();
-    let (wanted, unready) = (moves.len(), moves.iter().filter(|it| !ready.contains(&it.key)).count());
-    let decided = shared.decider.decide(MoveLeaders { moves }).await?;
-    let moved = decided.reply.iter().filter(|result| result.is_ok()).count();
-    tracing::info!(wanted, moved, unready, "leaderships were handed over");
-    Ok(moved)
+    join_all(asked).await.into_iter().flatten().collect()
 }
 
 /// The partitions of which the successors have everything.

@@ -2,11 +2,13 @@
 //! is decided, streams it, watches over sessions and speaks gRPC. One file per RPC.
 
 pub(crate) mod active;
+mod admin;
 mod allocate_producer_ids;
 mod alter_configs;
 mod alter_partition_reassignments;
 mod alter_partitions;
 pub(crate) mod commits;
+mod balancer;
 mod create_partitions;
 mod create_topics;
 mod decider;

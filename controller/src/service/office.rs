@@ -13,7 +13,9 @@ use tokio::task::JoinHandle;
 use uuid::Uuid;
 
 use crate::cluster::{Bootstrap, FORMAT_VERSION};
+use crate::service::admin;
 use crate::service::active::{Active, ActiveParts, StopReason};
+use crate::service::balancer;
 use crate::service::decider::Decider;
 use crate::service::metrics::DecisionMetrics;
 use crate::service::session_table::{self, SessionTable};
@@ -133,6 +135,7 @@ impl Office {
             });
         }
         session_table::expect_known_nodes(shared);
+        balancer::start(shared);
         let watching = Arc::clone(shared);
         shared
             .shutdown
@@ -171,7 +174,9 @@ impl Office {
 
     /// Serves on a listener until the process stops.
     pub(crate) fn serve(self: &Arc<Self>, listener: Listener) {
-        let router = transport::server().add_service(self.service());
+        let router = transport::server()
+            .add_service(self.service())
+            .add_service(admin::server(self));
         let shutdown = self.shutdown.clone();
         let address = format!("{}:{}", listener.host(), listener.port());
         self.shutdown.spawn(async move {

@@ -36,7 +36,7 @@ impl ControllerService {
     }
 
     /// What this controller decides with, if it is the active one. The refusal names who is.
-    async fn active(&self) -> Result<Arc<Shared>, Status> {
+    pub(super) async fn active(&self) -> Result<Arc<Shared>, Status> {
         let mut roles = self.office.role.subscribe();
         let elected = roles.wait_for(|role| !matches!(role, Role::Standby(None)));
         let role = tokio::select! {

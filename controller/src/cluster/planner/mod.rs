@@ -10,7 +10,7 @@ mod tests;
 
 use std::collections::{BTreeMap, HashMap};
 
-use highwater_proto::metadata::{MetadataImage, Node, NodeState, Partition};
+use highwater_proto::metadata::{MetadataImage, Node, NodeDisk, NodeState, Partition};
 use highwater_proto::types::{NodeId, PartitionEpoch, PartitionIndex, TopicId, TopicPartition};
 
 /// Bytes of partitions, as far as they are known.
@@ -79,7 +79,7 @@ pub fn pick(image: &MetadataImage, counts: &BTreeMap<NodeId, usize>, others: &[N
 }
 
 fn takes_replicas(node: &Node) -> bool {
-    node.state == NodeState::Active
+    node.state == NodeState::Active && node.disk == NodeDisk::default()
 }
 
 /// A broker while a plan is made.

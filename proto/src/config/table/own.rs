@@ -3,6 +3,8 @@
 use super::prelude::*;
 
 pub(super) const DEFINITIONS: &[Definition] = definitions! {
+    "auto.rebalance.enable": Boolean = Some("true"), Any, Medium, ReadOnly, IMPLEMENTED,
+        "Whether replicas and leaders are evened out over the brokers when a new broker joins. A broker that is decommissioned is emptied either way.";
     "cluster.name": String = Some("default"), NonEmpty, High, ReadOnly, IMPLEMENTED,
         "Which of the clusters in one etcd this is: controllers keep theirs under /highwater/<cluster.name>/.";
     "disk.soft.free.bytes": Long = Some("2147483648"), AtLeast(0), Medium, ReadOnly, IMPLEMENTED,
@@ -49,6 +51,8 @@ pub(super) const DEFINITIONS: &[Definition] = definitions! {
         "How often metrics are sent by OTLP.";
     "otel.traces.sampler.ratio": Double = Some("0.01"), Between(0, 1), Low, ReadOnly, IMPLEMENTED,
         "Which part of the clients' requests is traced: 0 to 1.";
+    "rebalance.moves.per.broker": Int = Some("8"), Between(1, 1_000), Medium, ReadOnly, IMPLEMENTED,
+        "Partitions that a broker copies at a time when brokers are evened out or emptied.";
     "shutdown.grace.ms": Long = Some("30000"), Between(0, 3_600_000), Medium, ReadOnly, IMPLEMENTED,
         "How long a process may take to stop after SIGTERM before it ends the hard way.";
     "stray.retention.ms": Long = Some("604800000"), AtLeast(0), Low, ReadOnly, IMPLEMENTED,

@@ -4,7 +4,7 @@ use super::prelude::*;
 use crate::config::{LEADER_SELECTOR, RACK_AWARE_SELECTOR};
 
 pub(super) const DEFINITIONS: &[Definition] = definitions! {
-    "auto.leader.rebalance.enable": Boolean = Some("true"), Any, High, ReadOnly, default_only("preferred leaders are always restored"),
+    "auto.leader.rebalance.enable": Boolean = Some("true"), Any, High, ReadOnly, IMPLEMENTED,
         "Whether leadership returns by itself to the first replica of each partition.";
     "broker.heartbeat.interval.ms": Int = Some("2000"), Any, Medium, ReadOnly, default_only("the session with the controller has its own timing, see `node.session.timeout.ms`"),
         "How often a broker of Apache Kafka tells the controller that it lives.";
@@ -26,7 +26,7 @@ pub(super) const DEFINITIONS: &[Definition] = definitions! {
         "Whether a new follower starts at the end of what is in remote storage.";
     "initial.broker.registration.timeout.ms": Int = Some("60000"), Any, Medium, ReadOnly, default_only("a broker tries to register until it is stopped"),
         "How long a broker of Apache Kafka tries to register before it gives up.";
-    "leader.imbalance.check.interval.seconds": Long = Some("300"), AtLeast(1), High, ReadOnly, REPLICATION,
+    "leader.imbalance.check.interval.seconds": Long = Some("300"), AtLeast(1), High, ReadOnly, IMPLEMENTED,
         "How often the controller looks for partitions that are not led by their preferred leader.";
     "max.incremental.fetch.session.cache.slots": Int = Some("1000"), AtLeast(0), Medium, ReadOnly, IMPLEMENTED,
         "Incremental fetch sessions kept for clients; beyond it, old ones make room.";

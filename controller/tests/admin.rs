@@ -1,0 +1,505 @@
+//! What the operator asks of the controller, over gRPC, on the embedded store, with brokers that copy at once.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use highwater_controller::service::{Controller, ControllerConfig};
+use highwater_controller::store::EmbeddedStore;
+use highwater_node::clock::Clock;
+use highwater_node::config::SessionConfig;
+use highwater_node::shutdown::Shutdown;
+use highwater_node::transport::{Dialer, MemoryNetwork};
+use highwater_proto::config::StaticValues;
+use highwater_proto::grpc;
+use highwater_proto::grpc::admin_client::AdminClient;
+use highwater_proto::grpc::alter_partitions_request::{IsrMember, Proposal};
+use highwater_proto::grpc::controller_client::ControllerClient;
+use highwater_proto::grpc::session_request::{HandedOver, Heartbeat, Register, Request as Said, Unfence};
+use highwater_proto::grpc::session_response::Response as Answer;
+use highwater_proto::metadata::{MetadataImage, NodeRegistration, NodeRole, Partition, convert};
+use highwater_proto::types::{NodeId, TopicId};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::transport::Channel;
+use uuid::Uuid;
+
+const WAIT: Duration = Duration::from_secs(20);
+
+struct World {
+    controller: Controller,
+    memory: MemoryNetwork,
+    shutdown: Shutdown,
+    _dir: tempfile::TempDir,
+}
+
+impl World {
+    /// With live brokers 1..=n.
+    async fn start(n: i32) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Arc::new(EmbeddedStore::open(dir.path()).unwrap());
+        let session = SessionConfig {
+            reconnect_grace: Duration::from_millis(300),
+            timeout: Duration::from_secs(10),
+        };
+        let mut config = ControllerConfig::new("test", StaticValues::default(), session).unwrap();
+        config.settings.rebalance_moves_per_broker = 2;
+        let memory = MemoryNetwork::new();
+        let shutdown = Shutdown::new(Duration::from_millis(200));
+        let started = Controller::start(store, config, Clock::system(), shutdown.clone()).await;
+        let controller = started.unwrap();
+        controller.serve(memory.listen("controller", 9190).unwrap());
+        let world = Self {
+            controller,
+            memory,
+            shutdown,
+            _dir: dir,
+        };
+        for id in 1..=n {
+            world.broker(id).await;
+        }
+        let copying = world.controller.clone();
+        let client = world.client();
+        tokio::spawn(async move { copy(copying, client).await });
+        world
+    }
+
+    fn channel(&self) -> Channel {
+        Dialer::new(self.memory.clone()).channel("controller", 9190)
+    }
+
+    fn client(&self) -> ControllerClient<Channel> {
+        ControllerClient::new(self.channel())
+    }
+
+    fn admin(&self) -> AdminClient<Channel> {
+        AdminClient::new(self.channel())
+    }
+
+    /// A live broker that hands over whenever it is asked to.
+    async fn broker(&self, id: i32) {
+        let registration = NodeRegistration {
+            role: NodeRole::Broker,
+            incarnation: Uuid::new_v4(),
+            directory_id: Uuid::new_v4(),
+            endpoints: Vec::new(),
+            rack: None,
+            api_ranges: Vec::new(),
+        };
+        let register = Register {
+            node_id: Some(id),
+            cluster_id: String::new(),
+            registration: Some((&registration).into()),
+            ..Default::default()
+        };
+        let (say, said) = mpsc::channel(16);
+        let request = |said| grpc::SessionRequest { request: Some(said) };
+        say.send(request(Said::Register(register))).await.unwrap();
+        say.send(request(Said::Unfence(Unfence::default()))).await.unwrap();
+        let heartbeat = Heartbeat {
+            disk_free_bytes: 1 << 40,
+            disk_total_bytes: 1 << 41,
+            ..Default::default()
+        };
+        say.send(request(Said::Heartbeat(heartbeat))).await.unwrap();
+        let answers = self.client().session(ReceiverStream::new(said)).await;
+        let mut answers = answers.unwrap().into_inner();
+        tokio::spawn(async move {
+            while let Ok(Some(message)) = answers.message().await {
+                if let Some(Answer::HandOver(asked)) = message.response {
+                    let ready = asked.moves.into_iter().filter_map(|wanted| wanted.replica).collect();
+                    let done = HandedOver {
+                        question: asked.question,
+                        ready,
+                    };
+                    if say.send(request(Said::HandedOver(done))).await.is_err() {
+                        return;
+                    }
+                }
+            }
+        });
+        let live = |image: &MetadataImage| image.live_broker(NodeId(id)).is_some();
+        self.image_where("the broker is live", live).await;
+    }
+
+    async fn image_where(&self, what: &str, holds: impl Fn(&MetadataImage) -> bool) -> Arc<MetadataImage> {
+        let mut images = self.controller.images();
+        let found = tokio::time::timeout(WAIT, images.wait_for(|image| holds(image))).await;
+        Arc::clone(&found.unwrap_or_else(|_| panic!("no image in which {what}")).unwrap())
+    }
+
+    async fn create(&self, name: &str, partitions: i32, replication_factor: i32) -> TopicId {
+        let request = grpc::CreateTopicRequest {
+            name: name.into(),
+            partitions,
+            replication_factor,
+            owner: "me".into(),
+            ..Default::default()
+        };
+        let created = self.admin().create_topic(request).await.unwrap().into_inner();
+        assert_eq!(code(created.outcome), 0);
+        convert::topic_id(&created.topic_id).unwrap()
+    }
+
+    async fn stop(self) {
+        self.shutdown.trigger();
+        self.shutdown.finished().await.unwrap();
+    }
+}
+
+/// The leaders of all partitions: every replica is in sync at once.
+async fn copy(controller: Controller, mut client: ControllerClient<Channel>) {
+    let mut images = controller.images();
+    while images.changed().await.is_ok() {
+        let image = Arc::clone(&images.borrow_and_update());
+        for topic in image.topics() {
+            for (index, partition) in topic.indexed_partitions() {
+                let live = |node: &&NodeId| image.live_broker(**node).is_some();
+                let replicas: Vec<_> = partition.replicas.iter().filter(live).collect();
+                let Some(leader) = partition.leader.and_then(|leader| image.live_broker(leader)) else {
+                    continue;
+                };
+                if replicas.len() == partition.isr.len() {
+                    continue;
+                }
+                let member = |node: &&NodeId| IsrMember {
+                    broker: node.get(),
+                    broker_epoch: image.node(**node).unwrap().epoch.get(),
+                };
+                let proposal = Proposal {
+                    topic_id: convert::uuid_bytes(topic.id.0),
+                    partition: index.get(),
+                    leader_epoch: partition.leader_epoch.get(),
+                    partition_epoch: partition.epoch.get(),
+                    isr: replicas.iter().map(member).collect(),
+                };
+                let request = grpc::AlterPartitionsRequest {
+                    broker_id: leader.id.get(),
+                    broker_epoch: leader.epoch.get(),
+                    proposals: vec![proposal],
+                    ..Default::default()
+                };
+                let _ = client.alter_partitions(request).await;
+            }
+        }
+    }
+}
+
+fn code(outcome: Option<grpc::Outcome>) -> i32 {
+    outcome.unwrap().code
+}
+
+fn replicas(image: &MetadataImage, of: impl Fn(&Partition) -> Vec<NodeId>) -> BTreeMap<i32, usize> {
+    let mut counts = BTreeMap::new();
+    for partition in image.topics().flat_map(|topic| &topic.partitions) {
+        for node in of(partition) {
+            *counts.entry(node.get()).or_default() += 1;
+        }
+    }
+    counts
+}
+
+fn settled(image: &MetadataImage) -> bool {
+    let mut partitions = image.topics().flat_map(|topic| &topic.partitions);
+    !image.rebalance && !partitions.any(|partition| partition.is_reassigning())
+}
+
+#[tokio::test]
+async fn topics_are_changed_by_their_owner_only_and_every_call_can_be_repeated() {
+    let world = World::start(3).await;
+    let mut admin = world.admin();
+    let topic_id = world.create("a", 2, 1).await;
+    let id = convert::uuid_bytes(topic_id.0);
+    let again = grpc::CreateTopicRequest {
+        name: "a".into(),
+        partitions: 2,
+        replication_factor: 1,
+        topic_id: id.clone(),
+        owner: "other".into(),
+        ..Default::default()
+    };
+    assert_eq!(
+        code(admin.create_topic(again.clone()).await.unwrap().into_inner().outcome),
+        44
+    );
+    let mine = grpc::CreateTopicRequest {
+        owner: "me".into(),
+        ..again
+    };
+    assert_eq!(code(admin.create_topic(mine).await.unwrap().into_inner().outcome), 0);
+
+    let grow = |owner: &str, expected, count| grpc::AddPartitionsRequest {
+        topic_id: id.clone(),
+        owner: owner.into(),
+        expected,
+        count,
+    };
+    for (owner, expected, count, wanted) in [
+        ("other", 2, 4, 44),
+        ("", 2, 4, 44),
+        ("me", 3, 4, 95),
+        ("me", 2, 4, 0),
+        ("me", 2, 4, 0),
+        ("me", 4, 3, 37),
+    ] {
+        let answer = admin.create_partitions(grow(owner, expected, count)).await.unwrap();
+        assert_eq!(code(answer.into_inner().outcome), wanted, "{owner} {expected} {count}");
+    }
+
+    let configure = |set: &[(&str, &str)], unset: &[&str]| grpc::AlterTopicConfigsRequest {
+        topic_id: id.clone(),
+        owner: "me".into(),
+        set: set
+            .iter()
+            .map(|(name, value)| ((*name).into(), (*value).into()))
+            .collect(),
+        unset: unset.iter().map(|name| (*name).into()).collect(),
+    };
+    let set = [("retention.ms", "5000"), ("segment.ms", "7000")];
+    let answer = admin.alter_configs(configure(&set, &[])).await.unwrap().into_inner();
+    assert_eq!(code(answer.outcome), 0);
+    let answer = admin
+        .alter_configs(configure(&[], &["segment.ms"]))
+        .await
+        .unwrap()
+        .into_inner();
+    assert_eq!(code(answer.outcome), 0);
+    let bad = admin
+        .alter_configs(configure(&[("retention.ms", "x")], &[]))
+        .await
+        .unwrap()
+        .into_inner();
+    assert_eq!(code(bad.outcome), 40);
+
+    let replicate = |factor| grpc::AlterReplicationRequest {
+        topic_id: id.clone(),
+        owner: "me".into(),
+        replication_factor: factor,
+    };
+    assert_eq!(
+        code(
+            admin
+                .alter_replication(replicate(4))
+                .await
+                .unwrap()
+                .into_inner()
+                .outcome
+        ),
+        38
+    );
+    for factor in [3, 3, 2] {
+        let answer = admin.alter_replication(replicate(factor)).await.unwrap().into_inner();
+        assert_eq!(code(answer.outcome), 0);
+        world
+            .image_where("all have so many replicas, in sync", |image| {
+                let mut partitions = image.topic("a").unwrap().partitions.iter();
+                partitions.all(|it| !it.is_reassigning() && it.isr.len() == factor as usize)
+            })
+            .await;
+    }
+
+    let names = grpc::DescribeTopicsRequest {
+        names: vec!["a".into(), "b".into()],
+        all: false,
+    };
+    let described = admin.describe_topics(names).await.unwrap().into_inner();
+    assert_eq!(described.missing[0].name, "b");
+    let topic = &described.topics[0];
+    assert_eq!(
+        (topic.partitions, topic.replication_factor, topic.owner.as_deref()),
+        (4, 2, Some("me"))
+    );
+    assert_eq!(topic.configs.len(), 1);
+
+    let owned = |owner: &str| grpc::OwnedTopic {
+        topic_id: id.clone(),
+        owner: owner.into(),
+    };
+    assert_eq!(
+        code(admin.release_topic(owned("other")).await.unwrap().into_inner().outcome),
+        44
+    );
+    for _ in 0..2 {
+        assert_eq!(
+            code(admin.release_topic(owned("me")).await.unwrap().into_inner().outcome),
+            0
+        );
+    }
+    assert_eq!(
+        code(admin.adopt_topic(owned("other")).await.unwrap().into_inner().outcome),
+        0
+    );
+    assert_eq!(
+        code(admin.adopt_topic(owned("me")).await.unwrap().into_inner().outcome),
+        44
+    );
+    let delete = |owner: &str| grpc::DeleteTopicRequest {
+        topic_id: id.clone(),
+        owner: owner.into(),
+    };
+    for (owner, wanted) in [("me", 44), ("other", 0), ("other", 100)] {
+        assert_eq!(
+            code(admin.delete_topic(delete(owner)).await.unwrap().into_inner().outcome),
+            wanted
+        );
+    }
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn a_broker_that_joins_gets_its_share_of_replicas_and_leaders() {
+    let world = World::start(2).await;
+    world.create("a", 12, 2).await;
+    world.broker(3).await;
+    let image = world.image_where("all is even", |image| {
+        settled(image) && replicas(image, |partition| partition.replicas.clone()).len() == 3
+    });
+    let image = image.await;
+    let even = BTreeMap::from([(1, 8), (2, 8), (3, 8)]);
+    assert_eq!(replicas(&image, |partition| partition.replicas.clone()), even);
+    let led = BTreeMap::from([(1, 4), (2, 4), (3, 4)]);
+    let preferred = |partition: &Partition| partition.replicas.first().copied().into_iter().collect();
+    assert_eq!(replicas(&image, preferred), led);
+    // Leaderships follow without waiting for the next look at them.
+    let leaders = |partition: &Partition| partition.leader.into_iter().collect();
+    world
+        .image_where("the preferred lead", |image| replicas(image, leaders) == led)
+        .await;
+    let request = grpc::RebalanceRequest::default();
+    let again = world.admin().rebalance(request).await.unwrap().into_inner();
+    assert_eq!((again.replica_moves, again.leader_moves), (0, 0));
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn a_decommissioned_broker_is_emptied_and_forgotten() {
+    let world = World::start(3).await;
+    world.create("a", 6, 2).await;
+    let mut admin = world.admin();
+    let nodes = |ids: &[i32]| grpc::NodesRequest { node_ids: ids.to_vec() };
+    let refused = admin.unregister_broker(grpc::UnregisterBrokerRequest {
+        broker_id: 3,
+        epoch: None,
+    });
+    assert_eq!(
+        code(refused.await.unwrap().into_inner().outcome),
+        42,
+        "it runs and has replicas"
+    );
+    assert_eq!(
+        code(admin.cordon(nodes(&[3, 9])).await.unwrap().into_inner().outcome),
+        102
+    );
+    assert_eq!(code(admin.cordon(nodes(&[3])).await.unwrap().into_inner().outcome), 0);
+    assert_eq!(
+        code(admin.decommission(nodes(&[3])).await.unwrap().into_inner().outcome),
+        0
+    );
+    let mut status = admin
+        .decommission_status(nodes(&[3]))
+        .await
+        .unwrap()
+        .into_inner()
+        .nodes
+        .remove(0);
+    assert!(status.draining && status.blocked.is_none());
+    let started = tokio::time::Instant::now();
+    while !status.empty {
+        assert!(started.elapsed() < WAIT, "{status:?}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        status = admin
+            .decommission_status(nodes(&[3]))
+            .await
+            .unwrap()
+            .into_inner()
+            .nodes
+            .remove(0);
+    }
+    let cluster = admin
+        .describe_cluster(grpc::DescribeClusterRequest {})
+        .await
+        .unwrap()
+        .into_inner();
+    assert_eq!(
+        (cluster.under_replicated_partitions, cluster.reassigning_partitions),
+        (0, 0)
+    );
+    assert_eq!(cluster.nodes[2].disk_free_bytes, 1 << 40);
+
+    // With two brokers left for two replicas, the next one cannot be emptied.
+    admin.decommission(nodes(&[2])).await.unwrap();
+    let status = admin
+        .decommission_status(nodes(&[2]))
+        .await
+        .unwrap()
+        .into_inner()
+        .nodes
+        .remove(0);
+    assert!(
+        status
+            .blocked
+            .is_some_and(|blocked| blocked.starts_with("6 replica(s)"))
+    );
+    admin.recommission(nodes(&[2])).await.unwrap();
+
+    let unregister = |epoch| grpc::UnregisterBrokerRequest { broker_id: 3, epoch };
+    let stale = admin.unregister_broker(unregister(Some(1))).await.unwrap().into_inner();
+    assert_eq!(code(stale.outcome), 77);
+    for wanted in [0, 102] {
+        let answer = admin.unregister_broker(unregister(None)).await.unwrap().into_inner();
+        assert_eq!(code(answer.outcome), wanted);
+    }
+    assert!(world.controller.image().node(NodeId(3)).is_none());
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn leaders_leave_a_broker_before_it_is_restarted_and_what_would_stop_is_named() {
+    let world = World::start(3).await;
+    world.create("a", 6, 3).await;
+    world.create("single", 3, 1).await;
+    let mut admin = world.admin();
+    let epoch = |id: i32| world.controller.image().node(NodeId(id)).unwrap().epoch.get();
+    let request = |epoch| grpc::ControlledShutdownRequest { node_id: 1, epoch };
+    let stale = admin.controlled_shutdown(request(1)).await.unwrap().into_inner();
+    assert_eq!(code(stale.outcome), 77);
+    let done = admin.controlled_shutdown(request(epoch(1))).await.unwrap().into_inner();
+    let single = |image: &MetadataImage| {
+        let partitions = &image.topic("single").unwrap().partitions;
+        partitions.iter().filter(|it| it.leader == Some(NodeId(1))).count()
+    };
+    let alone = single(&world.controller.image());
+    assert_eq!(
+        (code(done.outcome), done.remaining_leaders),
+        (0, alone as i32),
+        "nobody else has those"
+    );
+    let check = |node_id| grpc::PreRestartCheckRequest { node_id };
+    let checked = admin.pre_restart_check(check(1)).await.unwrap().into_inner();
+    assert!(checked.safe);
+    assert_eq!((checked.blocking_count, checked.unavoidable_count), (0, alone as i32));
+    assert_eq!(
+        code(admin.pre_restart_check(check(7)).await.unwrap().into_inner().outcome),
+        102
+    );
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn watchers_of_topics_get_all_names_then_those_that_change() {
+    let world = World::start(1).await;
+    world.create("a", 1, 1).await;
+    let watching = world.admin().watch_topics(grpc::WatchTopicsRequest {}).await;
+    let mut watch = watching.unwrap().into_inner();
+    let first = watch.message().await.unwrap().unwrap();
+    assert_eq!((first.all, first.names), (true, vec!["a".to_owned()]));
+    world.create("b", 1, 1).await;
+    let next = tokio::time::timeout(WAIT, watch.message())
+        .await
+        .unwrap()
+        .unwrap()
+        .unwrap();
+    assert_eq!((next.all, next.names), (false, vec!["b".to_owned()]));
+    world.stop().await;
+}

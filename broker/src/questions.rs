@@ -16,8 +16,9 @@ const HAND_OVER_WAIT: Duration = Duration::from_millis(500);
 /// How long a leader takes no appends: the wait, and the time that the controller's decision may take. After that it goes
 /// on as leader.
 const HAND_OVER_LIMIT: Duration = Duration::from_secs(2);
-/// How often it looks how far the successors are.
-const HAND_OVER_LOOK: Duration = Duration::from_millis(2);
+/// How soon, and how often at least, it looks how far the successors are.
+const FIRST_LOOK: Duration = Duration::from_millis(1);
+const LONGEST_LOOK: Duration = Duration::from_millis(16);
 
 /// Answers questions until the broker stops.
 pub(crate) fn answer(broker: &Arc<Broker>, link: &ControllerLink) {
@@ -64,6 +65,7 @@ async fn hand_over(partitions: &Partitions, moves: Vec<LeaderMove>) -> Vec<Topic
         .filter(|(partition, wanted)| partition.begin_hand_over(wanted.leader_epoch, wanted.target, HAND_OVER_LIMIT))
         .collect();
     let deadline = Instant::now() + HAND_OVER_WAIT;
+    let mut pause = FIRST_LOOK;
     let mut ready = Vec::with_capacity(open.len());
     loop {
         let late = Instant::now() >= deadline;
@@ -78,6 +80,7 @@ async fn hand_over(partitions: &Partitions, moves: Vec<LeaderMove>) -> Vec<Topic
         if open.is_empty() || late {
             return ready;
         }
-        tokio::time::sleep(HAND_OVER_LOOK).await;
+        tokio::time::sleep(pause).await;
+        pause = LONGEST_LOOK.min(pause * 2);
     }
 }

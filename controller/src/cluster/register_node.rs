@@ -157,9 +157,8 @@ impl RegisterNode {
         if let Some(known) = known {
             fence_node::fence(image, settings, id, &mut steps);
             // Another or a new directory: all replicas are empty.
-            if known.registration.directory_id != self.registration.directory_id {
-                distrust_all(image, settings, id, &mut steps);
-            }
+            let emptied = known.registration.directory_id != self.registration.directory_id;
+            begin_anew(image, settings, id, emptied, &mut steps);
             // Only when the last of these is committed is the new incarnation registered.
             steps.cut();
         }
@@ -171,8 +170,9 @@ impl RegisterNode {
     }
 }
 
-/// All replicas of a node leave ISR and ELR.
-fn distrust_all(image: &MetadataImage, settings: &Settings, id: NodeId, steps: &mut Steps) {
+/// What was known of the replicas of an earlier process start: those that were offline are looked at again before the
+/// node is unfenced; if its directory is another one they all leave ISR and ELR.
+fn begin_anew(image: &MetadataImage, settings: &Settings, id: NodeId, emptied: bool, steps: &mut Steps) {
     for topic in image.topics() {
         for (index, partition) in topic.indexed_partitions() {
             if !partition.replicas.contains(&id) {
@@ -182,7 +182,10 @@ fn distrust_all(image: &MetadataImage, settings: &Settings, id: NodeId, steps: &
             let mut changed = (**partition).clone();
             voters.fence(&mut changed, id);
             let fenced = changed.clone();
-            voters.distrust(&mut changed, id, Distrust::Lost);
+            changed.offline_replicas.retain(|node| *node != id);
+            if emptied {
+                voters.distrust(&mut changed, id, Distrust::Lost);
+            }
             if changed != fenced {
                 steps.push(Change::PutPartition(topic.id, index, changed));
             }

@@ -11,6 +11,8 @@ pub struct Stalls {
     limit: Duration,
     stalled: bool,
     well_since: Option<Duration>,
+    /// The last heartbeat told of a worker that was kept from its work for too long.
+    worker: bool,
 }
 
 impl Stalls {
@@ -21,13 +23,16 @@ impl Stalls {
             limit,
             stalled,
             well_since: None,
+            worker: false,
         }
     }
 
-    /// A heartbeat says how old the oldest unfinished flush is, and how long workers were kept from their work. True if
-    /// the broker stalls.
+    /// A heartbeat says how old the oldest unfinished flush is, and how long workers were kept from their work since the
+    /// one before. True if the broker stalls. Workers that were kept once, as by a pause of the whole process, say
+    /// nothing of what comes.
     pub fn heard(&mut self, flush: Duration, worker: Duration, now: Duration) -> bool {
-        if flush.max(worker) >= self.limit {
+        let again = std::mem::replace(&mut self.worker, worker >= self.limit) && self.worker;
+        if flush >= self.limit || again {
             self.stalled = true;
             self.well_since = None;
         } else if self.stalled {
@@ -51,13 +56,13 @@ mod tests {
         assert!(heard(2_000, 0, 2_000));
         assert!(heard(0, 0, 3_000));
         assert!(heard(0, 0, 12_999), "ten seconds of calm");
-        assert!(
-            heard(0, 2_500, 13_000),
-            "a worker counts like a disk, and begins it anew"
-        );
-        assert!(heard(0, 0, 14_000));
-        assert!(heard(0, 0, 23_900));
-        assert!(!heard(0, 0, 24_000));
-        assert!(!heard(100, 0, 25_000));
+        assert!(!heard(0, 2_500, 13_000), "the process was stopped for a moment");
+        assert!(!heard(0, 0, 14_000));
+        assert!(!heard(0, 2_000, 17_000));
+        assert!(heard(0, 2_000, 20_000), "again");
+        assert!(heard(0, 0, 21_000));
+        assert!(heard(0, 0, 30_900));
+        assert!(!heard(0, 0, 31_000));
+        assert!(!heard(100, 0, 32_000));
     }
 }

@@ -4,8 +4,9 @@
 
 mod answer;
 mod connection;
-mod fetcher;
+mod leader_offsets;
 mod session;
+mod task;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -17,7 +18,7 @@ use tokio::sync::Notify;
 
 use crate::broker::Broker;
 
-use self::fetcher::Fetcher;
+use self::task::Fetcher;
 
 /// The fetchers of a broker, one per leader.
 #[derive(Debug, Default)]

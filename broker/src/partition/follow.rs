@@ -166,10 +166,11 @@ impl Partition {
                 Cut::All => log.restart_at(log.log_start(), TimestampMs(0)),
             }
         })
+        .map(drop)
     }
 
     /// What was asked for is not in the leader's log, which holds `start` to `end` (rule 128): cuts what is beyond, or
-    /// begins anew where the leader does. Slow: waits for the disk.
+    /// begins anew where the leader does. False if the log fits already. Slow: waits for the disk.
     ///
     /// # Errors
     /// [`FollowError`]
@@ -179,7 +180,7 @@ impl Partition {
         start: Offset,
         end: Offset,
         now: TimestampMs,
-    ) -> Result<(), FollowError> {
+    ) -> Result<bool, FollowError> {
         self.cut(asked, |log| {
             if start > log.log_end() || end < log.log_start() {
                 log.restart_at(start, now)
@@ -193,7 +194,7 @@ impl Partition {
         self: &Arc<Self>,
         asked: &FetchPoint,
         cut: impl FnOnce(&mut Log) -> Result<(), LogError>,
-    ) -> Result<(), FollowError> {
+    ) -> Result<bool, FollowError> {
         let mut state = self.state.lock();
         state.check_asked(asked)?;
         let high_watermark = state.replica.high_watermark();
@@ -203,7 +204,7 @@ impl Partition {
         let ends = lifecycle::ends(log);
         let after = (ends.start, ends.end);
         if before == after && cut.is_ok() {
-            return Ok(());
+            return Ok(false);
         }
         state.replica.truncated(ends);
         let (topic, partition) = (self.topic.name(), self.index);
@@ -221,7 +222,7 @@ impl Partition {
             tracing::info!(%topic, %partition, ?before, ?after, "cut what the leader does not have");
         }
         self.submit_flush();
-        Ok(())
+        Ok(true)
     }
 }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use highwater_proto::kafka::ErrorCode;
 use highwater_proto::metadata::NodeState;
-use highwater_proto::types::NodeId;
+use highwater_proto::types::{NodeId, Offset};
 use tokio::time::Instant;
 
 use crate::cluster::{Cluster, fetch, produce, records, until};
@@ -168,4 +168,24 @@ async fn a_partition_is_fetched_at_once_although_the_leader_makes_others_wait() 
     let mut client = cluster.client(0).await;
     assert_eq!(produce(&mut client, "t", 0, -1, batch(&["a"])).await.error_code, 0);
     assert!(start.elapsed() < Duration::from_secs(4), "{:?}", start.elapsed());
+}
+
+#[tokio::test]
+async fn a_follower_whose_next_record_is_deleted_begins_where_its_leader_does() {
+    let mut cluster = Cluster::start(&[]).await;
+    cluster.create("t", 1, &[("min.insync.replicas", "1")]).await;
+    let mut client = cluster.client(0).await;
+    assert_eq!(produce(&mut client, "t", 0, -1, batch(&["a"])).await.error_code, 0);
+    let dir = cluster.stop(2).await;
+    cluster.elect("t", 0, &[0, 1]).await;
+    for _ in 0..3 {
+        assert_eq!(produce(&mut client, "t", 0, -1, batch(&["b", "c"])).await.error_code, 0);
+    }
+    // Into the middle of a batch: that one is sent as a whole.
+    cluster.replica(0, "t", 0).delete_records(Some(Offset(4))).unwrap();
+    let member = cluster.start_broker(NodeId(2), dir).await;
+    cluster.brokers.push(member);
+    until("it is in the ISR again", || cluster.decided("t").isr.len() == 3).await;
+    let ends = cluster.replica(2, "t", 0).ends().unwrap();
+    assert_eq!((ends.log_end, ends.log_start), (Offset(7), Offset(4)));
 }

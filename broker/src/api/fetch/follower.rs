@@ -146,10 +146,8 @@ impl FollowerCall {
                     () = tokio::time::sleep_until(deadline) => true,
                     () = shutdown.triggered() => true,
                 };
-                if over {
-                    if let Look::Answer(answer) = self.look(&[], true) {
-                        return answer;
-                    }
+                if over && let Look::Answer(answer) = self.look(&[], true) {
+                    return answer;
                 }
                 // Whoever appends now is answered for together: others of this thread that are ready go first.
                 tokio::task::yield_now().await;

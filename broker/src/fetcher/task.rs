@@ -9,10 +9,8 @@ use highwater_node::session::Backoff;
 use highwater_proto::config::ReplicationConfig;
 use highwater_proto::kafka::messages::fetch::request::ReplicaState;
 use highwater_proto::kafka::messages::fetch::{FetchRequest, FetchResponse};
-use highwater_proto::kafka::messages::list_offsets::request::{ListOffsetsPartition, ListOffsetsTopic};
-use highwater_proto::kafka::messages::list_offsets::{ListOffsetsRequest, ListOffsetsResponse};
 use highwater_proto::kafka::{ByteStr, ErrorCode};
-use highwater_proto::types::{Offset, PartitionIndex, TopicId, TopicPartition};
+use highwater_proto::types::TopicPartition;
 use tokio::time::Instant;
 
 use super::Inbox;
@@ -23,13 +21,9 @@ use crate::broker::Broker;
 use crate::partition::{FetchPoint, FlushGroup, FollowError, Following, Partition};
 
 /// The version with sessions, topic ids, replica state, directory ids and known high watermarks.
-const FETCH_VERSION: i16 = 18;
+pub(super) const FETCH_VERSION: i16 = 18;
 /// A follower from which nobody reads hears of the high watermark with the next records.
 const NO_HIGH_WATERMARK: Offset = Offset(i64::MAX);
-const LIST_OFFSETS_VERSION: i16 = 7;
-/// `timestamp` of ListOffsets for the log start and the log end.
-const EARLIEST: i64 = -2;
-const LATEST: i64 = -1;
 /// First rest after a failure; it doubles up to `replica.fetch.backoff.ms`. Short: after an election the new leader may
 /// have the image a moment later.
 const FIRST_REST: Duration = Duration::from_millis(5);
@@ -40,12 +34,14 @@ const LONG_REST: Duration = Duration::from_secs(30);
 const FLUSH_WAIT: Duration = Duration::from_millis(500);
 /// Bytes appended after which other tasks of the thread get their turn.
 const BYTES_PER_TURN: usize = 512 << 10;
+/// Beyond the time for which it may wait for data, a leader answers within this.
+const LATE_ANSWER: Duration = Duration::from_secs(5);
 /// What an answer may take beyond its batches.
 const ANSWER_OVERHEAD: usize = 32 << 20;
 
 /// Why a round with the leader failed.
 #[derive(Debug, thiserror::Error)]
-enum RoundError {
+pub(super) enum RoundError {
     #[error("the metadata name no address of it on listener {0}")]
     NoEndpoint(Arc<str>),
     #[error(transparent)]
@@ -57,23 +53,23 @@ enum RoundError {
 }
 
 #[derive(Debug)]
-struct Followed {
-    partition: Arc<Partition>,
+pub(super) struct Followed {
+    pub(super) partition: Arc<Partition>,
     /// Failures in a row.
     failures: u32,
     resting_until: Option<Instant>,
 }
 
 pub(super) struct Fetcher {
-    broker: Arc<Broker>,
-    inbox: Arc<Inbox>,
+    pub(super) broker: Arc<Broker>,
+    pub(super) inbox: Arc<Inbox>,
     client_id: ByteStr,
-    session: FetchSession,
-    followed: HashMap<TopicPartition, Followed, foldhash::fast::RandomState>,
+    pub(super) session: FetchSession,
+    pub(super) followed: HashMap<TopicPartition, Followed, foldhash::fast::RandomState>,
     resting: BTreeSet<(Instant, TopicPartition)>,
-    connection: Option<Connection>,
+    pub(super) connection: Option<Connection>,
     /// Requests on it that are not answered yet.
-    in_flight: u32,
+    pub(super) in_flight: u32,
     /// The leader had no room for a session.
     sessionless: bool,
     backoff: Backoff,
@@ -228,7 +224,7 @@ impl Fetcher {
     }
 
     /// Something was wrong with the partition: it rests longer each time. Others are not held up.
-    fn failed(&mut self, key: TopicPartition) {
+    pub(super) fn failed(&mut self, key: TopicPartition) {
         let limit = config(&self.broker).fetch_backoff.max(FIRST_REST);
         let Some(followed) = self.followed.get_mut(&key) else {
             return;
@@ -271,7 +267,7 @@ impl Fetcher {
         }
     }
 
-    async fn connect(&mut self) -> Result<Connection, RoundError> {
+    pub(super) async fn connect(&mut self) -> Result<Connection, RoundError> {
         if let Some(connection) = self.connection.take() {
             return Ok(connection);
         }
@@ -290,7 +286,8 @@ impl Fetcher {
     /// sent behind, which ends that wait.
     async fn round(&mut self) -> Result<(), RoundError> {
         let mut connection = self.connect().await?;
-        let deadline = Instant::now() + config(&self.broker).socket_timeout;
+        let limit = answer_limit(&self.broker);
+        let deadline = Instant::now() + limit;
         let inbox = Arc::clone(&self.inbox);
         let response = loop {
             if self.in_flight == 0 || self.in_flight == 1 && self.session.has_news() {
@@ -301,7 +298,7 @@ impl Fetcher {
             tokio::select! {
                 response = connection.receive::<FetchRequest>(FETCH_VERSION) => break response?,
                 () = tokio::time::sleep_until(deadline) => {
-                    return Err(ConnectionError::Timeout(config(&self.broker).socket_timeout).into());
+                    return Err(ConnectionError::Timeout(limit).into());
                 }
                 () = inbox.some.notified(), if self.in_flight == 1 => self.look_at_inbox(),
             }
@@ -436,7 +433,7 @@ impl Fetcher {
         Ok(touched)
     }
 
-    fn answer_unusable(&mut self, key: TopicPartition, error: &FollowError) {
+    pub(super) fn answer_unusable(&mut self, key: TopicPartition, error: &FollowError) {
         let Some(followed) = self.followed.get(&key) else {
             return;
         };
@@ -463,103 +460,15 @@ impl Fetcher {
             self.refresh(key);
         }
     }
-
-    /// For partitions whose ends lie outside of their leader's logs (rule 128): asks where those begin and end.
-    async fn fit_into_leaders_logs(
-        &mut self,
-        asked: Vec<(TopicPartition, FetchPoint)>,
-    ) -> Result<Vec<TopicPartition>, RoundError> {
-        let starts = self.leader_offsets(&asked, EARLIEST).await?;
-        let ends = self.leader_offsets(&asked, LATEST).await?;
-        let now = self.broker.clock().now_ms();
-        let mut touched = Vec::new();
-        for (key, point) in asked {
-            let Some(followed) = self.followed.get(&key) else {
-                continue;
-            };
-            let (Some(start), Some(end)) = (starts.get(&key).copied(), ends.get(&key).copied()) else {
-                self.failed(key);
-                continue;
-            };
-            let partition = Arc::clone(&followed.partition);
-            let cut = tokio::task::spawn_blocking(move || partition.fit_into_leaders_log(&point, start, end, now));
-            match cut.await? {
-                Ok(()) | Err(FollowError::Outdated) => touched.push(key),
-                Err(error) => self.answer_unusable(key, &error),
-            }
-        }
-        Ok(touched)
-    }
-
-    async fn skip_answer(&mut self) -> Result<(), RoundError> {
-        let mut connection = self.connect().await?;
-        let limit = config(&self.broker).socket_timeout;
-        let skipped = connection.receive_within::<FetchRequest>(FETCH_VERSION, limit).await?;
-        self.in_flight = self.in_flight.saturating_sub(1);
-        self.connection = Some(connection);
-        self.session
-            .answered(ErrorCode::from_code(skipped.error_code), skipped.session_id);
-        // What was said only there has to be said again.
-        self.session.restart();
-        Ok(())
-    }
-
-    async fn leader_offsets(
-        &mut self,
-        asked: &[(TopicPartition, FetchPoint)],
-        timestamp: i64,
-    ) -> Result<HashMap<TopicPartition, Offset>, RoundError> {
-        let image = self.broker.image();
-        let name = |id: TopicId| image.topic_by_id(id).map(|topic| ByteStr::from(&*topic.name));
-        let topics = asked.iter().filter_map(|(key, point)| {
-            Some(ListOffsetsTopic {
-                name: name(key.topic_id)?,
-                partitions: vec![ListOffsetsPartition {
-                    partition_index: key.partition.get(),
-                    current_leader_epoch: point.leader_epoch.get(),
-                    timestamp,
-                    ..Default::default()
-                }],
-                ..Default::default()
-            })
-        });
-        while self.in_flight > 0 {
-            // Answers come in order; what these fetches bring will be asked for again.
-            self.skip_answer().await?;
-        }
-        let request = ListOffsetsRequest {
-            replica_id: self.broker.node_id().get(),
-            topics: topics.collect(),
-            ..Default::default()
-        };
-        let mut connection = self.connect().await?;
-        connection.send(LIST_OFFSETS_VERSION, &request).await?;
-        let limit = config(&self.broker).socket_timeout;
-        let response: ListOffsetsResponse = connection
-            .receive_within::<ListOffsetsRequest>(LIST_OFFSETS_VERSION, limit)
-            .await?;
-        self.connection = Some(connection);
-        let mut offsets = HashMap::new();
-        for topic in response.topics {
-            let Some(id) = image.topic(&topic.name).map(|topic| topic.id) else {
-                continue;
-            };
-            for found in topic
-                .partitions
-                .iter()
-                .filter(|it| it.error_code == 0 && it.offset >= 0)
-            {
-                let key = TopicPartition {
-                    topic_id: id,
-                    partition: PartitionIndex(found.partition_index),
-                };
-                offsets.insert(key, Offset(found.offset));
-            }
-        }
-        Ok(offsets)
-    }
 }
 
-fn config(broker: &Broker) -> &ReplicationConfig {
+pub(super) fn config(broker: &Broker) -> &ReplicationConfig {
     &broker.config().replication
+}
+
+/// How long an answer may take: `replica.socket.timeout.ms`, and not much longer than the leader is asked to wait, because
+/// the connection may be one that a network cut has left behind.
+pub(super) fn answer_limit(broker: &Broker) -> Duration {
+    let config = config(broker);
+    config.socket_timeout.min(config.fetch_max_wait + LATE_ANSWER)
 }

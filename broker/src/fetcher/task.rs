@@ -10,7 +10,7 @@ use highwater_proto::config::ReplicationConfig;
 use highwater_proto::kafka::messages::fetch::request::ReplicaState;
 use highwater_proto::kafka::messages::fetch::{FetchRequest, FetchResponse};
 use highwater_proto::kafka::{ByteStr, ErrorCode};
-use highwater_proto::types::TopicPartition;
+use highwater_proto::types::{Offset, TopicPartition};
 use tokio::time::Instant;
 
 use super::Inbox;

@@ -7,7 +7,7 @@ use highwater_proto::metadata::{Change, MetadataImage, Partition, Topic};
 use highwater_proto::types::{PartitionIndex, TopicPartition};
 
 use crate::cluster::election::{self, LogEnds, Voters};
-use crate::cluster::{Command, Decision, Refusal, Settings, Steps};
+use crate::cluster::{Command, Decision, LeaderMove, Refusal, Settings, Steps};
 
 /// Who shall lead.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,6 +87,24 @@ impl Command for ElectLeaders {
 }
 
 impl ElectLeaders {
+    /// The leaderships that this moves: their leaders are asked to hand over first.
+    #[must_use]
+    pub fn planned_moves(&self, image: &MetadataImage, settings: &Settings) -> Vec<LeaderMove> {
+        let changes = self.decide(image, settings).steps.into_iter().flatten();
+        let moves = changes.filter_map(|change| {
+            let Change::PutPartition(topic_id, partition, after) = change else {
+                return None;
+            };
+            let leader_epoch = image.partition(topic_id, partition)?.leader_epoch;
+            Some(LeaderMove {
+                key: TopicPartition { topic_id, partition },
+                leader_epoch,
+                target: after.leader?,
+            })
+        });
+        moves.collect()
+    }
+
     fn elect_named(
         &self,
         image: &MetadataImage,

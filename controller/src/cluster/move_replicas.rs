@@ -30,7 +30,7 @@ impl Command for MoveReplicas {
                 continue;
             };
             let known = |node: &NodeId| image.node(*node).is_some();
-            if partition.epoch != planned.epoch || partition.is_reassigning() || !planned.target.iter().all(known) {
+            if partition.epoch != planned.epoch || partition.is_reassigning() || !planned.copies.iter().all(known) {
                 continue;
             }
             let changed = reassignment::begin(image, settings, topic, partition, &planned.target);

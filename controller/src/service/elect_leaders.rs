@@ -12,7 +12,7 @@ use tonic::Status;
 use crate::cluster::election::LogEnds;
 use crate::cluster::{ElectLeaders, ElectionType};
 use crate::service::rpc::outcome;
-use crate::service::{Shared, questions};
+use crate::service::{Shared, hand_over, questions};
 
 pub(super) async fn handle(
     shared: &Shared,
@@ -25,15 +25,19 @@ pub(super) async fn handle(
     let named = request.partitions.into_iter();
     let named = named.map(|partition| (partition.topic, PartitionIndex(partition.partition)));
     let partitions: Option<Vec<_>> = (!request.all).then(|| named.collect());
-    let ends = match election {
-        ElectionType::Preferred => BTreeMap::new(),
-        ElectionType::Unclean => log_ends(shared, partitions.as_deref()).await,
-    };
-    let command = ElectLeaders {
+    let mut command = ElectLeaders {
         election,
         partitions,
-        ends,
+        ends: BTreeMap::new(),
     };
+    match election {
+        ElectionType::Preferred => {
+            // Those that are not ready in time move all the same: the preferred leader is in sync.
+            let moves = command.planned_moves(&shared.updates.image(), &shared.config.settings);
+            hand_over::prepare(shared, &moves).await;
+        }
+        ElectionType::Unclean => command.ends = log_ends(shared, command.partitions.as_deref()).await,
+    }
     let decided = shared.decided(command).await?;
     let results = decided.reply.into_iter().map(|elected| WireResult {
         outcome: outcome(&elected.result),

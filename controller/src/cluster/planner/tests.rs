@@ -232,7 +232,8 @@ proptest! {
         let mut image = image(&shape);
         for _ in 0..1_000 {
             let some = plan(&image, &Load::new(), PlanOptions { max_moves: part, ..EVERYTHING });
-            prop_assert!(some.moves.len() <= part + 1);
+            // Preferred leaders change along whole chains of brokers.
+            prop_assert!(some.moves.len() <= part + shape.racks.len());
             if some.moves.is_empty() {
                 let replicas = counts(&image, |partition| partition.replicas.clone());
                 prop_assert!(spread(&replicas) <= 1, "{replicas:?}");

@@ -46,6 +46,44 @@ enum Action {
     },
     /// Producers write to every partition that takes acks=all.
     Acknowledge,
+    SetMinIsr {
+        name: usize,
+        min_isr: i32,
+        crash_after: usize,
+    },
+    /// A planned move, as it was planned some time ago if it is stale.
+    MoveLeader {
+        name: usize,
+        index: i32,
+        target: i32,
+        stale: bool,
+    },
+    /// What a broker's heartbeats say of its disk, and what follows if it stalls.
+    Stall {
+        broker: i32,
+        stalled: bool,
+    },
+    /// A partition goes to the brokers of the mask, in this turn; none of them: back to where it was.
+    Reassign {
+        name: usize,
+        index: i32,
+        mask: u8,
+        turn: usize,
+        crash_after: usize,
+    },
+    /// Leaders that leave with a reassignment have handed over.
+    HandOver {
+        crash_after: usize,
+    },
+    ElectPreferred,
+    /// What the planner makes of it, with some brokers draining.
+    Plan {
+        draining: u8,
+    },
+    Unregister {
+        broker: i32,
+        crash_after: usize,
+    },
     StartCoordinator,
     FenceCoordinator {
         nth: usize,
@@ -63,8 +101,8 @@ fn actions() -> impl Strategy<Value = Action> {
                 Action::Start { broker, clean, write_caching, new_directory, short, crash_after }
             }
         ),
-        6 => (broker.clone(), whole).prop_map(|(broker, crash_after)| Action::Fence { broker, crash_after }),
-        2 => (broker, any::<bool>()).prop_map(|(broker, now)| Action::Leave { broker, now }),
+        6 => (broker.clone(), whole.clone()).prop_map(|(broker, crash_after)| Action::Fence { broker, crash_after }),
+        2 => (broker.clone(), any::<bool>()).prop_map(|(broker, now)| Action::Leave { broker, now }),
         4 => (0usize..4, 1i32..4, 1i32..4, 1i32..4).prop_map(|(name, partitions, replication_factor, min_isr)| {
             Action::Create { name, partitions, replication_factor, min_isr }
         }),
@@ -73,6 +111,17 @@ fn actions() -> impl Strategy<Value = Action> {
         12 => (0usize..4, 0i32..3, any::<u8>(), rarely())
             .prop_map(|(name, index, mask, stale)| Action::AlterIsr { name, index, mask, stale }),
         6 => Just(Action::Acknowledge),
+        2 => (0usize..4, 1i32..4, whole.clone())
+            .prop_map(|(name, min_isr, crash_after)| Action::SetMinIsr { name, min_isr, crash_after }),
+        3 => (0usize..4, 0i32..3, broker.clone(), rarely())
+            .prop_map(|(name, index, target, stale)| Action::MoveLeader { name, index, target, stale }),
+        2 => (broker.clone(), any::<bool>()).prop_map(|(broker, stalled)| Action::Stall { broker, stalled }),
+        6 => (0usize..4, 0i32..3, 0u8..32, 0usize..5, whole.clone())
+            .prop_map(|(name, index, mask, turn, crash_after)| Action::Reassign { name, index, mask, turn, crash_after }),
+        4 => whole.clone().prop_map(|crash_after| Action::HandOver { crash_after }),
+        1 => Just(Action::ElectPreferred),
+        2 => (0u8..32).prop_map(|draining| Action::Plan { draining }),
+        1 => (broker.clone(), whole.clone()).prop_map(|(broker, crash_after)| Action::Unregister { broker, crash_after }),
         1 => Just(Action::StartCoordinator),
         1 => (0usize..3).prop_map(|nth| Action::FenceCoordinator { nth }),
         1 => Just(Action::Reactivate),
@@ -141,9 +190,12 @@ impl Run {
             }
         }
         for (key, partition) in self.partitions() {
-            self.holders
+            let holders = self
+                .holders
                 .entry(key)
                 .or_insert_with(|| partition.isr.iter().copied().collect());
+            // Who replicates no more deletes what it has.
+            holders.retain(|node| partition.replicas.contains(node));
         }
         reply
     }
@@ -236,6 +288,47 @@ impl Run {
                 stale,
             } => self.alter_isr(NAMES[name], index, mask, stale),
             Action::Acknowledge => self.acknowledge(),
+            Action::SetMinIsr {
+                name,
+                min_isr,
+                crash_after,
+            } => self.set_min_isr(NAMES[name], min_isr, crash_after),
+            Action::MoveLeader {
+                name,
+                index,
+                target,
+                stale,
+            } => self.move_leader(NAMES[name], index, NodeId(target), stale),
+            Action::Stall { broker, stalled } => self.stall(NodeId(broker), stalled),
+            Action::Reassign {
+                name,
+                index,
+                mask,
+                turn,
+                crash_after,
+            } => self.reassign(NAMES[name], index, mask, turn, crash_after),
+            Action::HandOver { crash_after } => {
+                let settled = MetadataImage::default();
+                let moves = complete_reassignments::awaited(&settled, &self.cluster.image, &self.cluster.settings);
+                let partitions = moves.iter().map(|wanted| wanted.key).collect();
+                self.run(&CompleteReassignments { partitions }, crash_after);
+            }
+            Action::ElectPreferred => {
+                let command = ElectLeaders {
+                    election: ElectionType::Preferred,
+                    partitions: None,
+                    ends: BTreeMap::new(),
+                };
+                self.run(&command, usize::MAX);
+            }
+            Action::Plan { draining } => self.plan(draining),
+            Action::Unregister { broker, crash_after } => {
+                let command = UnregisterNode {
+                    node: NodeId(broker),
+                    epoch: None,
+                };
+                self.run(&command, crash_after);
+            }
             Action::StartCoordinator => {
                 self.cluster.start_coordinator();
             }
@@ -321,10 +414,14 @@ impl Run {
             return;
         };
         let Some(leader) = partition.leader else { return };
+        let joins = |node: &NodeId| {
+            let live = self.cluster.image.live_broker(*node);
+            live.is_some_and(|live| partition.isr.contains(node) || !live.disk.stalled)
+        };
         let wanted = |(bit, node): (usize, &NodeId)| {
             (*node == leader || (mask >> bit) & 1 == 1)
                 .then_some(*node)
-                .filter(|node| self.cluster.image.live_broker(*node).is_some())
+                .filter(joins)
         };
         let isr: Vec<NodeId> = partition.replicas.iter().enumerate().filter_map(wanted).collect();
         let mut command = self.cluster.proposal(key, &isr);
@@ -339,6 +436,110 @@ impl Run {
         assert_eq!(result.is_err(), stale, "{result:?}");
         if result.is_ok() {
             self.holders.get_mut(&key).unwrap().extend(joined.into_iter().flatten());
+        }
+    }
+
+    fn set_min_isr(&mut self, name: &str, min_isr: i32, crash_after: usize) {
+        let alteration = Alteration {
+            name: "min.insync.replicas".into(),
+            value: Some(min_isr.to_string()),
+            operation: AlterOperation::Set,
+        };
+        let resource = ResourceAlteration {
+            resource_type: ResourceType::Topic,
+            name: name.into(),
+            alterations: vec![alteration],
+            replace: false,
+        };
+        let command = AlterConfigs {
+            resources: vec![resource],
+            validate_only: false,
+        };
+        self.run(&command, crash_after);
+    }
+
+    fn move_leader(&mut self, name: &str, index: i32, target: NodeId, stale: bool) {
+        let Some(topic) = self.cluster.image.topic(name) else {
+            return;
+        };
+        let key = TopicPartition {
+            topic_id: topic.id,
+            partition: PartitionIndex(index),
+        };
+        let Some(before) = topic.partition(key.partition).cloned() else {
+            return;
+        };
+        let leader_epoch = LeaderEpoch(before.leader_epoch.get() - i32::from(stale));
+        let wanted = LeaderMove {
+            key,
+            leader_epoch,
+            target,
+        };
+        let moved = self.run(&MoveLeaders { moves: vec![wanted] }, usize::MAX).unwrap();
+        let allowed = !stale && before.leader.is_some() && before.isr.contains(&target);
+        assert!(moved[0].is_err() || allowed, "{before:?} to {target}");
+    }
+
+    fn reassign(&mut self, name: &str, index: i32, mask: u8, turn: usize, crash_after: usize) {
+        let mut target: Vec<NodeId> = (1..6).map(NodeId).collect();
+        target.rotate_left(turn);
+        target.retain(|node| (mask >> (node.get() - 1)) & 1 == 1);
+        let asked = PartitionReassignment {
+            topic: name.into(),
+            partition: PartitionIndex(index),
+            target: (!target.is_empty()).then_some(target),
+        };
+        let command = AlterPartitionReassignments {
+            partitions: vec![asked],
+            allow_replication_factor_change: true,
+        };
+        self.run(&command, crash_after);
+    }
+
+    fn plan(&mut self, draining: u8) {
+        for id in 1..6 {
+            let change = match (draining >> (id - 1)) & 1 {
+                1 => DutyChange::Decommission,
+                _ => DutyChange::Recommission,
+            };
+            let nodes = vec![NodeId(id)];
+            self.run(&SetNodeDuty { nodes, change }, usize::MAX);
+        }
+        let options = planner::PlanOptions {
+            balance: true,
+            max_moves: usize::MAX,
+        };
+        let moves = planner::plan(&self.cluster.image, &planner::Load::new(), options).moves;
+        let wanted = moves.len();
+        let begun = self.run(&MoveReplicas { moves }, usize::MAX);
+        assert_eq!(begun, Some(wanted), "a plan of this very image");
+    }
+
+    fn stall(&mut self, node: NodeId, stalled: bool) {
+        let Some(epoch) = self.cluster.image.node(node).map(|node| node.epoch) else {
+            return;
+        };
+        let disk = NodeDisk {
+            stalled,
+            ..NodeDisk::default()
+        };
+        self.run(&ReportDisk { node, epoch, disk }, usize::MAX);
+        let moves = move_leaders::successors(&self.cluster.image, &self.cluster.settings, node);
+        if stalled {
+            self.run(&MoveLeaders { moves }, usize::MAX);
+            self.run(&RelieveNode { node }, usize::MAX);
+        }
+        if self.cluster.image.live_broker(node).is_none() || !stalled {
+            return;
+        }
+        for (_, partition) in self.partitions().iter().filter(|(_, it)| it.leader == Some(node)) {
+            let fit = |member: &NodeId| {
+                self.cluster
+                    .image
+                    .live_broker(*member)
+                    .is_some_and(|it| !it.disk.stalled)
+            };
+            assert!(!partition.isr.iter().any(fit), "another one could lead: {partition:?}");
         }
     }
 

@@ -326,3 +326,122 @@ fn rule_107_unclean_elections() {
     assert_eq!(cluster.elect(ElectionType::Unclean, None), [(0, ErrorCode::None)]);
     assert_eq!((leader(&cluster).0, &lists(&cluster)[3][..]), (Some(3), &[3][..]));
 }
+
+#[test]
+fn a_broker_is_unregistered_when_nothing_is_lost_with_it() {
+    let mut cluster = on(&[1, 2]);
+    let unregister = |cluster: &mut Cluster, id| {
+        cluster
+            .run(&UnregisterNode {
+                node: NodeId(id),
+                epoch: None,
+            })
+            .map(|_| ())
+    };
+    refused(
+        unregister(&mut cluster, 9),
+        ErrorCode::BrokerIdNotRegistered,
+        "not currently registered",
+    );
+    refused(unregister(&mut cluster, 1), ErrorCode::InvalidRequest, "is running");
+    cluster.fence(2);
+    let wrong = UnregisterNode {
+        node: NodeId(2),
+        epoch: Some(BrokerEpoch(1)),
+    };
+    refused(cluster.run(&wrong), ErrorCode::StaleBrokerEpoch, "");
+    unregister(&mut cluster, 2).unwrap();
+    assert!(cluster.image.node(NodeId(2)).is_none());
+    assert_eq!(lists(&cluster)[0], [1, 2], "the replica is gone, its place is not");
+    assert_eq!(
+        (&lists(&cluster)[3][..], cluster.partition("a", 0).elr.len()),
+        (&[1][..], 0)
+    );
+    // Whoever comes with this id has nothing, and is not elected.
+    cluster.start(2);
+    cluster.fence(1);
+    assert_eq!(leader(&cluster).0, None);
+    refused(
+        unregister(&mut cluster, 1),
+        ErrorCode::InvalidRequest,
+        "the only replica of a-0",
+    );
+    // An empty broker may run.
+    unregister(&mut cluster, 5).unwrap();
+}
+
+#[test]
+fn what_a_node_is_wanted_for_outlives_its_restarts() {
+    let mut cluster = on(&[1, 2]);
+    let mut set = |ids: &[i32], change| {
+        let command = SetNodeDuty {
+            nodes: nodes(ids),
+            change,
+        };
+        let result = cluster.run(&command);
+        (result, cluster.image.node(NodeId(1)).unwrap().state)
+    };
+    refused(set(&[1, 9], DutyChange::Cordon).0, ErrorCode::BrokerIdNotRegistered, "");
+    assert_eq!(set(&[], DutyChange::Cordon).1, NodeState::Active, "all or none");
+    for (change, state) in [
+        (DutyChange::Cordon, NodeState::Cordoned),
+        (DutyChange::Uncordon, NodeState::Active),
+        (DutyChange::Decommission, NodeState::Draining),
+        (DutyChange::Cordon, NodeState::Draining),
+        (DutyChange::Uncordon, NodeState::Draining),
+        (DutyChange::Recommission, NodeState::Active),
+        (DutyChange::Decommission, NodeState::Draining),
+    ] {
+        assert_eq!(set(&[1], change), (Ok(()), state), "{change:?}");
+    }
+    cluster.start(1);
+    assert_eq!(cluster.image.node(NodeId(1)).unwrap().state, NodeState::Draining);
+    let stored = MetadataImage::from_snapshot(&cluster.image.snapshot());
+    assert_eq!(stored, cluster.image);
+}
+
+#[test]
+fn another_replication_factor_picks_who_joins_and_who_leaves() {
+    let mut cluster = on(&[1, 2]);
+    let topic_id = cluster.image.topic("a").unwrap().id;
+    let replicate = |cluster: &mut Cluster, replication_factor| {
+        cluster.run(&OwnedTopic {
+            topic_id,
+            owner: None,
+            task: AlterReplication { replication_factor },
+        })
+    };
+    refused(
+        replicate(&mut cluster, 0),
+        ErrorCode::InvalidReplicationFactor,
+        "larger than 0",
+    );
+    refused(
+        replicate(&mut cluster, 6),
+        ErrorCode::InvalidReplicationFactor,
+        "only 5 broker(s)",
+    );
+    // 3 carries more than 4 and 5; 4 takes nothing.
+    cluster
+        .create(CreatableTopic {
+            name: "b".into(),
+            topic_id: TopicId(Uuid::from_u128(77)),
+            ..assigned(&[3])
+        })
+        .unwrap();
+    let nodes = nodes(&[4]);
+    let change = DutyChange::Cordon;
+    cluster.run(&SetNodeDuty { nodes, change }).unwrap();
+    replicate(&mut cluster, 3).unwrap();
+    assert_eq!(lists(&cluster), [vec![1, 2, 5], vec![5], vec![], vec![1, 2]]);
+    // Another target before it is there.
+    replicate(&mut cluster, 2).unwrap();
+    assert_eq!(
+        lists(&cluster),
+        [vec![1, 2], vec![], vec![], vec![1, 2]],
+        "who is not there yet leaves first"
+    );
+    cluster.fence(2);
+    replicate(&mut cluster, 1).unwrap();
+    assert_eq!(lists(&cluster), [vec![1], vec![], vec![], vec![1]]);
+}

@@ -13,6 +13,7 @@ mod hand_over;
 mod lifecycle;
 mod lookup;
 mod read;
+mod refetched;
 mod reports;
 mod shard;
 mod topic;
@@ -48,6 +49,7 @@ pub use self::waiters::{FetchWaiter, WaiterGuard};
 
 use self::feed::Feeds;
 use self::follow::FlushAwaited;
+use self::refetched::Refetched;
 use self::traced::TracedAppends;
 use self::waiters::FetchWaiters;
 
@@ -103,6 +105,8 @@ struct State {
     waiters: FetchWaiters,
     /// Sessions of followers: told of all that they should hear of.
     feeds: Feeds,
+    /// What those were sent last.
+    refetched: Refetched,
     /// Fetches up to the log end outside of such sessions: woken by appends.
     log_end_waiters: FetchWaiters,
     /// Those who wait until records are deleted on all live replicas, looked at when a follower says where it starts.
@@ -177,6 +181,7 @@ impl Partition {
             ending: false,
             waiters: FetchWaiters::default(),
             feeds: Feeds::default(),
+            refetched: Refetched::default(),
             log_end_waiters: FetchWaiters::default(),
             low_watermark_waiters: FetchWaiters::default(),
             appended_bytes: 0,

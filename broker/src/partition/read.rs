@@ -69,6 +69,8 @@ pub struct ReadOutcome {
     pub preferred: Option<NodeId>,
     /// Waiting would bring nothing more: the next batches are in another segment.
     pub complete: bool,
+    /// The follower was sent the same so often that it should be looked at ([`Partition::verify`]).
+    pub suspicious: bool,
 }
 
 impl ReadOutcome {
@@ -129,7 +131,10 @@ impl Partition {
     /// # Errors
     /// See [`Self::read`].
     pub fn feed(&self, request: &ReadRequest, feed: &Arc<Feed>, slot: u32) -> Result<ReadOutcome, ErrorCode> {
-        let (mut state, outcome, effects) = self.read_locked(request)?;
+        let (mut state, mut outcome, effects) = self.read_locked(request)?;
+        if let Some(fetch) = request.follower.filter(|_| outcome.records.is_some()) {
+            outcome.suspicious = state.refetched.sent(fetch.node, request.offset);
+        }
         state.feeds.looked(feed, slot, request.known_high_watermark.is_some());
         let left_out = outcome.records.is_none() && outcome.diverging.is_none() && !request.at_least_one;
         if left_out && request.offset < state.visible_end(request.isolation) {
@@ -205,6 +210,7 @@ impl State {
             diverging: None,
             preferred: None,
             complete: false,
+            suspicious: false,
         }
     }
 

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use highwater_node::clock::Clock;
+use highwater_node::telemetry::Metrics;
 use highwater_proto::kafka::ErrorCode;
 use highwater_proto::metadata::NodeState;
 use highwater_proto::types::{NodeId, Offset};
@@ -31,6 +33,16 @@ async fn an_acknowledged_record_is_on_all_three() {
     .await;
 }
 
+/// A metric of a broker as a scrape shows it.
+fn metric(cluster: &Cluster, broker: usize, name: &str) -> String {
+    let broker = &cluster.brokers[broker].broker;
+    let registry = Metrics::new(&Clock::system());
+    broker.metrics().register(&registry, broker);
+    let text = registry.encode().unwrap();
+    let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    line.unwrap_or_else(|| panic!("{name} is missing")).to_owned()
+}
+
 #[tokio::test]
 async fn a_follower_that_stops_leaves_the_isr_and_comes_back() {
     let mut cluster = Cluster::start(&[("replica.lag.time.max.ms", "300")]).await;
@@ -44,6 +56,24 @@ async fn a_follower_that_stops_leaves_the_isr_and_comes_back() {
     assert_eq!(produce(&mut client, "t", 0, -1, batch(&["b"])).await.error_code, 0);
     assert!(start.elapsed() > Duration::from_millis(200), "it was waited for");
     assert_eq!(cluster.decided("t").isr, [NodeId(0), NodeId(1)]);
+    assert_eq!(
+        metric(&cluster, 0, "kafka_server_replicamanager_isrshrinks_total"),
+        "1.0"
+    );
+    assert_eq!(
+        metric(&cluster, 0, "kafka_server_replicamanager_underreplicatedpartitions"),
+        "1.0"
+    );
+    let copied = metric(&cluster, 1, "kafka_server_brokertopicmetrics_replicationbytesin_total");
+    assert_eq!(copied, format!("{}.0", 2 * batch(&["a"]).len()));
+    assert_eq!(
+        metric(
+            &cluster,
+            1,
+            "kafka_server_replicafetchermanager_maxlag{clientId=\"Replica\"}"
+        ),
+        "0.0"
+    );
 
     let member = cluster.start_broker(NodeId(2), dir).await;
     cluster.brokers.push(member);

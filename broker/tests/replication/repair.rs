@@ -78,3 +78,25 @@ async fn a_leader_that_finds_its_log_damaged_is_replaced_and_follows() {
     assert_eq!(cluster.log_end(0, "t"), 11);
     assert_eq!(records(&fetch(&mut client, "t", 0).await).len(), 11);
 }
+
+#[tokio::test]
+async fn followers_find_out_that_a_leaders_records_are_damaged() {
+    let mut cluster = Cluster::start(&[]).await;
+    cluster.create("t", 1, &[("min.insync.replicas", "1")]).await;
+    let mut client = cluster.client(0).await;
+    let dir = cluster.stop(2).await;
+    cluster.elect("t", 0, &[0, 1]).await;
+    for _ in 0..3 {
+        assert_eq!(produce(&mut client, "t", 0, -1, batch(&["a", "b"])).await.error_code, 0);
+    }
+    // A record of the first batch: the header is sound, so the leader sees nothing.
+    let log = cluster.brokers[0].dir.path().join("t-0/00000000000000000000.log");
+    let file = std::fs::File::options().write(true).open(log).unwrap();
+    file.write_all_at(&[0xff], batch(&["a", "b"]).len() as u64 - 2).unwrap();
+    let member = cluster.start_broker(NodeId(2), dir).await;
+    cluster.brokers.push(member);
+    until("broker 1 leads", || cluster.replica(1, "t", 0).is_leader()).await;
+    until("all are in sync again", || cluster.decided("t").isr.len() == 3).await;
+    assert_eq!((cluster.log_end(0, "t"), cluster.log_end(2, "t")), (6, 6));
+    assert_eq!(strays(cluster.brokers[0].dir.path()), 1);
+}

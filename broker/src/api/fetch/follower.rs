@@ -193,6 +193,9 @@ impl FollowerCall {
             let read = self.read(&image, slot.key, &slot.wanted, number, bytes);
             if let Ok(outcome) = &read {
                 bytes += outcome.bytes();
+                if outcome.suspicious {
+                    self.verify(slot.key, Offset(slot.wanted.fetch_offset));
+                }
             }
             urgent |= read.as_ref().map_or(true, |outcome| outcome.complete);
             let answer = PartitionAnswer::new(&slot.wanted, read, Isolation::LogEnd);
@@ -215,6 +218,14 @@ impl FollowerCall {
         }
         drop(state);
         Look::Answer(self.encode(&mut answers))
+    }
+
+    /// Looks on a blocking thread at what a follower cannot use.
+    fn verify(&self, key: TopicPartition, offset: Offset) {
+        let partition = self.context.broker.partitions().get(key.topic_id, key.partition);
+        if let Some(partition) = partition {
+            tokio::task::spawn_blocking(move || partition.verify(offset));
+        }
     }
 
     fn read(

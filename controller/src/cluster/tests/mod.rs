@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use highwater_proto::config::{AlterOperation, Alteration, StaticValues};
 use highwater_proto::kafka::ErrorCode;
 use highwater_proto::metadata::{
-    Change, MetadataImage, MetadataUpdate, NodeDuty, NodeRegistration, NodeRole, NodeState, Partition,
+    Change, MetadataImage, MetadataUpdate, NodeDisk, NodeDuty, NodeRegistration, NodeRole, NodeState, Partition,
 };
 use highwater_proto::types::*;
 use uuid::Uuid;

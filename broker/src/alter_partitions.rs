@@ -157,8 +157,7 @@ fn take_result(broker: &Broker, result: Altered, base: PartitionEpoch) -> Option
     };
     let answer = answer(&result)?;
     if let Some(partition) = broker.partitions().get(key.topic_id, key.partition) {
-        let (before, after) = partition.isr_answered(base, answer);
-        broker.metrics().isr_changed(before, after);
+        partition.isr_answered(base, answer);
     }
     Some(key)
 }

@@ -27,8 +27,6 @@ const API_SLOTS: usize = 128;
 pub struct Metrics {
     apis: Vec<ApiMetrics>,
     all_topics: TopicMetrics,
-    isr_shrinks: AtomicU64,
-    isr_expands: AtomicU64,
     /// Bytes that followers fetched.
     replication_bytes_out: AtomicU64,
     /// Errors are rare: a lock is cheap enough.
@@ -50,8 +48,6 @@ impl Default for Metrics {
         Self {
             apis: (0..API_SLOTS).map(|_| ApiMetrics::default()).collect(),
             all_topics: TopicMetrics::default(),
-            isr_shrinks: AtomicU64::new(0),
-            isr_expands: AtomicU64::new(0),
             replication_bytes_out: AtomicU64::new(0),
             errors: Mutex::default(),
         }
@@ -73,15 +69,6 @@ impl Metrics {
             .response_bytes
             .fetch_add(response_bytes as u64, Ordering::Relaxed);
         metrics.total_time.observe(total);
-    }
-
-    /// A partition led from here has another number of in-sync replicas, as proposed from here.
-    pub(crate) fn isr_changed(&self, before: usize, after: usize) {
-        if after < before {
-            self.isr_shrinks.fetch_add(1, Ordering::Relaxed);
-        } else if after > before {
-            self.isr_expands.fetch_add(1, Ordering::Relaxed);
-        }
     }
 
     /// A follower is sent so many bytes of batches.

@@ -81,26 +81,18 @@ pub(super) fn encode(broker: &Broker, encoder: &mut DescriptorEncoder<'_>) -> fm
 }
 
 fn encode_isr_changes(broker: &Broker, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
-    let metrics = broker.metrics();
+    let (shrinks, expands) = broker.partitions().reports().isr_changes();
     let counters = [
-        (
-            "replicamanager_isrshrinks",
-            "ISRs that lost members, as proposed from here",
-            &metrics.isr_shrinks,
-        ),
-        (
-            "replicamanager_isrexpands",
-            "ISRs that gained members, as proposed from here",
-            &metrics.isr_expands,
-        ),
+        ("replicamanager_isrshrinks", "ISRs of partitions led from here that lost members", shrinks),
+        ("replicamanager_isrexpands", "ISRs of partitions led from here that gained members", expands),
         (
             "brokertopicmetrics_replicationbytesout",
             "Bytes of batches that followers fetched",
-            &metrics.replication_bytes_out,
+            load(&broker.metrics().replication_bytes_out),
         ),
     ];
     for (name, help, counter) in counters {
-        let samples = [sample([], load(counter) as f64)];
+        let samples = [sample([], counter as f64)];
         family(
             encoder,
             &format!("kafka_server_{name}"),

@@ -23,25 +23,27 @@ impl Partition {
     ) {
         let mut state = self.state.lock();
         let before = (state.replica.is_leader(), state.replica.leader_epoch());
+        let members = state.replica.isr().len();
         let effects = state.replica.assign(partition, brokers, now);
         let changed = before != (state.replica.is_leader(), state.replica.leader_epoch());
         // Whoever waits here has to look for the leader again, or to be refused for its old epoch.
         let waiters = if changed { state.take_waiters() } else { Vec::new() };
         if changed {
             state.flush_awaited = None;
+        } else {
+            self.reports.isr_changed(members, state.replica.isr().len());
         }
         self.carry_out(state, effects);
         waiters.iter().for_each(|waiter| waiter.wake());
     }
 
-    /// The controller answered the proposal that was made on `base`. How many members the ISR had before and has now.
-    pub fn isr_answered(&self, base: PartitionEpoch, answer: IsrAnswer) -> (usize, usize) {
+    /// The controller answered the proposal that was made on `base`.
+    pub fn isr_answered(&self, base: PartitionEpoch, answer: IsrAnswer) {
         let mut state = self.state.lock();
         let before = state.replica.isr().len();
         let effects = state.replica.isr_answered(base, answer);
-        let after = state.replica.isr().len();
+        self.reports.isr_changed(before, state.replica.isr().len());
         self.carry_out(state, effects);
-        (before, after)
     }
 
     /// Takes over the topic's configuration, which [`super::TopicState`] has already.

@@ -1,5 +1,7 @@
 //! What partitions here have to tell the controller.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use highwater_proto::types::TopicPartition;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
@@ -10,6 +12,8 @@ use tokio::sync::Notify;
 pub struct Reports {
     waiting: Mutex<News>,
     some: Notify,
+    isr_shrinks: AtomicU64,
+    isr_expands: AtomicU64,
 }
 
 /// Who has news.
@@ -47,6 +51,24 @@ impl Reports {
         if first {
             self.some.notify_one();
         }
+    }
+
+    /// The ISR of a partition led from here has another number of members.
+    pub(super) fn isr_changed(&self, before: usize, after: usize) {
+        if after < before {
+            self.isr_shrinks.fetch_add(1, Ordering::Relaxed);
+        } else if after > before {
+            self.isr_expands.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// How many ISRs of partitions led from here lost members, and how many gained some.
+    #[must_use]
+    pub fn isr_changes(&self) -> (u64, u64) {
+        (
+            self.isr_shrinks.load(Ordering::Relaxed),
+            self.isr_expands.load(Ordering::Relaxed),
+        )
     }
 
     /// Waits for news, and takes all that are there.

@@ -297,3 +297,20 @@ fn strings(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
         .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
         .collect()
 }
+
+/// Values and leader epochs of all records of a partition that a broker shows.
+pub async fn records_of(client: &mut Client, topic: &str, index: i32) -> Vec<(String, i32)> {
+    let mut all: Vec<(String, i32)> = Vec::new();
+    loop {
+        let mut request = fetch_request(topic, all.len() as i64, 0);
+        request.topics[0].partitions[0].partition = index;
+        let response = client.call(FETCH_VERSION, &request).await;
+        let data = &response.responses[0].partitions[0];
+        assert_eq!(data.error_code, 0, "at offset {}", all.len());
+        let more = records(data);
+        if more.is_empty() {
+            return all;
+        }
+        all.extend(more);
+    }
+}

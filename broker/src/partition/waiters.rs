@@ -6,6 +6,9 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use smallvec::SmallVec;
 use tokio::sync::Notify;
 
+/// More than any fetch waits for, and so little that a waiter can be told so by every partition there is.
+const MOST: u64 = 1 << 40;
+
 /// A fetch that waits: any growth wakes it, until [`Self::wait_for`] says how much is missing. It is registered with its partitions while it looks at them, so that nothing that arrives in
 /// between is missed.
 #[derive(Debug, Default)]
@@ -89,7 +92,7 @@ impl FetchWaiters {
 
     /// The waiters that have enough now that `bytes` more are there.
     pub(super) fn grown(&mut self, bytes: u64) -> SmallVec<[Arc<FetchWaiter>; 4]> {
-        let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
+        let bytes = bytes.min(MOST) as i64;
         let mut woken = SmallVec::new();
         self.waiting.retain(|waiter| {
             if waiter.is_done() {
@@ -124,6 +127,19 @@ mod tests {
         assert!(waiters.grown(60).is_empty());
         assert_eq!(waiters.grown(60).len(), 1);
         assert!(waiters.grown(60).is_empty(), "woken once");
+    }
+
+    #[test]
+    fn many_partitions_may_wake_a_waiter_at_once() {
+        let guard = WaiterGuard::new();
+        let mut partitions: Vec<FetchWaiters> = (0..3).map(|_| FetchWaiters::default()).collect();
+        for waiters in &mut partitions {
+            waiters.register(guard.waiter());
+        }
+        assert!(guard.waiter().wait_for(100));
+        for waiters in &mut partitions {
+            assert_eq!(waiters.grown(u64::MAX).len(), 1);
+        }
     }
 
     #[test]

@@ -5,7 +5,7 @@ SHELL := bash
 
 HIGHWATER := target/release/highwater
 
-.PHONY: help run test lint unit e2e deny fuzz bench faults simulate setup setup-etcd setup-test release
+.PHONY: help run cluster test lint unit e2e deny fuzz bench faults simulate setup setup-etcd setup-test release
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -21,7 +21,7 @@ setup-etcd: setup ## What the tests beside the code need on top: etcd (built by 
 setup-test: setup ## What all tests need on top: etcd, kcat, the Java, Python and Go clients
 	tools/setup
 
-release: setup
+release: setup ## Build all binaries
 	cargo build --release --locked
 
 define FIRST_MESSAGE
@@ -38,6 +38,9 @@ export FIRST_MESSAGE
 run: release ## Build and start Highwater on 127.0.0.1:9092, data in ./highwater-data
 	@printf '%s\n' "$$FIRST_MESSAGE"
 	@exec $(HIGHWATER)
+
+cluster: release setup-etcd ## Build and start a cluster on this machine: etcd, 3 controllers, 3 brokers, 2 coordinators
+	@exec tools/cluster
 
 lint: setup ## Formatting and lints
 	cargo fmt --all --check
@@ -66,7 +69,9 @@ fuzz: setup ## Coverage-guided fuzzing of the decoders (nightly, cargo-fuzz); FU
 bench: release ## The quick suite beside Apache Kafka
 	e2e/bench/bench --system kafka=e2e/bench/kafka-peer --system highwater=e2e/bench/highwater-peer --suite quick
 
-faults: setup-test release ## Long crash runs; ROUNDS a suite
+faults: setup-test release ## Long fault and crash runs; ROUNDS a suite, SEED for the first
+	HIGHWATER_FAULT_ROUNDS=$${ROUNDS:-200} HIGHWATER_FAULT_SECONDS=36000 $${SEED:+HIGHWATER_FAULT_SEED=$$SEED} \
+	  cargo test -p highwater-e2e --test faults --locked -- --test-threads=1 --nocapture
 	HIGHWATER_CRASH_ROUNDS=$${ROUNDS:-200} cargo test -p highwater-e2e --test crash --locked -- --test-threads=1 --nocapture
 
 simulate: setup ## More schedules of the simulation; SEEDS of them from FIRST on, or MINUTES long; SIMULATION_SEED plays one

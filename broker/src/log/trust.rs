@@ -65,14 +65,17 @@ impl Named {
 }
 
 fn replicas(names: &Names) -> Vec<TopicPartition> {
-    let replica = |(name, topic_id): (&Box<str>, &TopicId)| {
-        let (_, partition) = name.rsplit_once('-')?;
-        Some(TopicPartition {
-            topic_id: *topic_id,
-            partition: PartitionIndex(partition.parse().ok()?),
-        })
-    };
-    names.iter().filter_map(replica).collect()
+    let mut replicas = Vec::with_capacity(names.len());
+    for (name, topic_id) in names {
+        let partition = name.rsplit_once('-').and_then(|(_, partition)| partition.parse().ok());
+        if let Some(partition) = partition.map(PartitionIndex) {
+            replicas.push(TopicPartition {
+                topic_id: *topic_id,
+                partition,
+            });
+        }
+    }
+    replicas
 }
 
 impl Distrust {

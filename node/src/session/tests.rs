@@ -498,32 +498,29 @@ async fn questions_reach_whoever_answers_and_the_answers_name_them() {
         topic_id: TopicId(uuid::Uuid::from_u128(3)),
         partition: PartitionIndex(4),
     };
-    let replica = said::ReplicaRef {
-        topic_id: uuid::Uuid::from_u128(3).as_bytes().to_vec().into(),
-        partition: 4,
-    };
+    let replica = crate::session::questions::replica(&key);
     let log_ends = heard::AskLogEnds {
         question: 5,
         replicas: vec![replica.clone()],
     };
-    let moved = heard::LeaderMove {
-        replica: Some(replica.clone()),
-        leader_epoch: 6,
-        target: 7,
-    };
     let hand_over = heard::HandOver {
         question: 8,
-        moves: vec![moved],
+        moves: vec![heard::LeaderMove {
+            replica: Some(replica.clone()),
+            leader_epoch: 6,
+            target: 7,
+        }],
     };
     let unreadable = heard::AskLogEnds {
         question: 9,
         replicas: vec![said::ReplicaRef::default()],
     };
-    world.controller.asks.lock().extend([
+    let asks = [
         Heard::AskLogEnds(unreadable),
         Heard::AskLogEnds(log_ends),
         Heard::HandOver(hand_over),
-    ]);
+    ];
+    world.controller.asks.lock().extend(asks);
     let asked = [questions.recv().await.unwrap(), questions.recv().await.unwrap()];
     let replicas = vec![key];
     let moves = vec![LeaderMove {

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
+use highwater_proto::kafka::ErrorCode;
 use highwater_proto::metadata::{Change, Partition};
 use highwater_proto::types::{LeaderEpoch, NodeId, PartitionIndex};
 use rand::rngs::StdRng;
@@ -116,7 +117,12 @@ async fn what_was_acknowledged_survives_any_number_of_elections() {
             .leader;
         let leader = leader.unwrap_or(NodeId(0)).get() as usize;
         let mut client = cluster.client(leader).await;
-        let last = produce(&mut client, "t", index, -1, batch(&["last"])).await;
+        let mut last = produce(&mut client, "t", index, -1, batch(&["last"])).await;
+        while last.error_code == ErrorCode::NotLeaderOrFollower.code() {
+            // The controller has decided, but the broker has not heard of it yet.
+            tokio::time::sleep(Duration::from_millis(5)).await;
+            last = produce(&mut client, "t", index, -1, batch(&["last"])).await;
+        }
         assert_eq!(last.error_code, 0);
         until("followers know the high watermark", || {
             (0..3).all(|broker| ends(broker).high_watermark.get() == last.base_offset + 1)

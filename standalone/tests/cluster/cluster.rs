@@ -24,6 +24,8 @@ use highwater_proto::types::{CONSUMER_OFFSETS_TOPIC, NodeId};
 use tempfile::TempDir;
 use tokio::runtime::{Builder, Runtime};
 
+use crate::member::Addresses;
+
 pub const LIMIT: Duration = Duration::from_secs(30);
 const GRACE: Duration = Duration::from_secs(5);
 
@@ -52,7 +54,10 @@ impl<P> Running<P> {
 
     fn stop<F: Future<Output = ()>>(mut self, stop: impl FnOnce(P) -> F) {
         let part = self.part.take().unwrap();
-        self.runtime.as_ref().unwrap().block_on(stop(part));
+        let runtime = self.runtime.take().unwrap();
+        runtime.block_on(stop(part));
+        // With the last task the data directory is free.
+        runtime.shutdown_timeout(GRACE);
     }
 }
 
@@ -70,6 +75,8 @@ pub struct Cluster {
     controllers: Vec<(String, u16)>,
     brokers: BTreeMap<i32, (Running<BrokerProcess>, SocketAddr)>,
     coordinators: BTreeMap<NodeId, Running<CoordinatorProcess>>,
+    /// Of the brokers that run.
+    pub addresses: Addresses,
     dir: TempDir,
 }
 
@@ -114,6 +121,7 @@ impl Cluster {
             controllers: vec![("127.0.0.1".to_owned(), port)],
             brokers: BTreeMap::new(),
             coordinators: BTreeMap::new(),
+            addresses: Addresses::default(),
             dir,
         };
         (1..=3).for_each(|id| cluster.start_broker(id));
@@ -144,19 +152,22 @@ impl Cluster {
             BrokerProcess::start(parts).await.unwrap()
         });
         self.brokers.insert(id, (broker, address.unwrap()));
+        self.publish_addresses();
+    }
+
+    fn publish_addresses(&self) {
+        *self.addresses.lock().unwrap() = self.brokers.values().map(|(_, address)| *address).collect();
     }
 
     pub fn stop_broker(&mut self, id: i32) {
         let (broker, _) = self.brokers.remove(&id).unwrap();
+        self.publish_addresses();
         broker.stop(BrokerProcess::stop);
     }
 
     pub fn kill_broker(&mut self, id: i32) {
         drop(self.brokers.remove(&id).unwrap());
-    }
-
-    pub fn address(&self, id: i32) -> SocketAddr {
-        self.brokers[&id].1
+        self.publish_addresses();
     }
 
     pub fn start_coordinator(&mut self) -> NodeId {

@@ -1,9 +1,9 @@
 //! A member that is alone in its group, and works: heartbeats, commits and reads what it committed, without end. It comes
-//! back with what clients come back with; anything else fails the test.
+//! back with what clients come back with, over another broker when one closes its connection; anything else fails the test.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -12,15 +12,19 @@ use highwater_proto::kafka::messages::heartbeat::HeartbeatRequest;
 use highwater_proto::kafka::messages::sync_group::SyncGroupRequest;
 use highwater_proto::kafka::messages::sync_group::request::SyncGroupRequestAssignment;
 
-use crate::client::Client;
+use crate::client::{Client, commit, offset_fetch};
 use crate::cluster::LIMIT;
 
 /// Errors after which clients look for the coordinator and try again.
 const RETRIABLE: [i16; 3] = [14, 15, 16];
 const PAUSE: Duration = Duration::from_millis(20);
 
+/// Where clients connect: the brokers that run.
+pub type Addresses = Arc<Mutex<Vec<SocketAddr>>>;
+
 pub struct Member {
     group: String,
+    addresses: Addresses,
     client: Client,
     generation: i32,
     id: String,
@@ -35,13 +39,16 @@ pub struct Working {
 }
 
 impl Member {
-    pub fn join(address: SocketAddr, group: &str) -> Self {
+    /// Over the broker with this number among the addresses.
+    pub fn join(addresses: &Addresses, broker: usize, group: &str) -> Self {
+        let address = addresses.lock().unwrap()[broker];
         let mut client = Client::connect(address);
         client.find_coordinator(group);
         let joined = client.join(group);
         assert_eq!(joined.error_code, 0);
         let mut member = Self {
             group: group.to_owned(),
+            addresses: Arc::clone(addresses),
             client,
             generation: joined.generation_id,
             id: joined.member_id.to_string(),
@@ -59,42 +66,56 @@ impl Member {
             }],
             ..Default::default()
         };
-        member.retry("sync", |client| client.call(3, &sync).error_code);
+        member.retry("sync", |client| Some((client.try_call(3, &sync)?.error_code, ())));
         member
     }
 
-    /// Tries until it succeeds, as clients do.
-    fn retry(&mut self, what: &str, mut call: impl FnMut(&mut Client) -> i16) {
+    /// Tries until it succeeds, as clients do. A call answers nothing when its connection is closed.
+    fn retry<T>(&mut self, what: &str, mut call: impl FnMut(&mut Client) -> Option<(i16, T)>) -> T {
         let started = Instant::now();
         loop {
             match call(&mut self.client) {
-                0 => break,
-                error if RETRIABLE.contains(&error) => {
-                    assert!(
-                        started.elapsed() < LIMIT,
-                        "{what} of {} fails for too long: {error}",
-                        self.group
-                    );
-                    std::thread::sleep(PAUSE);
+                Some((0, answer)) => {
+                    self.longest = self.longest.max(started.elapsed());
+                    return answer;
                 }
-                error => panic!("{what} of {}: error {error}", self.group),
+                Some((error, _)) if RETRIABLE.contains(&error) => std::thread::sleep(PAUSE),
+                Some((error, _)) => panic!("{what} of {}: error {error}", self.group),
+                None => self.reconnect(),
             }
+            assert!(started.elapsed() < LIMIT, "{what} of {} fails for too long", self.group);
         }
-        self.longest = self.longest.max(started.elapsed());
+    }
+
+    fn reconnect(&mut self) {
+        let addresses = self.addresses.lock().unwrap().clone();
+        match addresses.into_iter().find_map(Client::try_connect) {
+            Some(client) => self.client = client,
+            None => std::thread::sleep(PAUSE),
+        }
     }
 
     fn round(&mut self) {
         self.offset += 1;
-        let (group, id, generation, offset) = (self.group.clone(), self.id.clone(), self.generation, self.offset);
         let beat = HeartbeatRequest {
-            group_id: group.as_str().into(),
-            generation_id: generation,
-            member_id: id.as_str().into(),
+            group_id: self.group.as_str().into(),
+            generation_id: self.generation,
+            member_id: self.id.as_str().into(),
             ..Default::default()
         };
-        self.retry("heartbeat", |client| client.call(3, &beat).error_code);
-        self.retry("commit", |client| client.commit(&group, generation, &id, "t", offset));
-        assert_eq!(self.client.committed(&group, "t"), offset, "what was committed is read");
+        let commit = commit(&self.group, self.generation, &self.id, "t", self.offset);
+        let fetch = offset_fetch(&self.group, "t");
+        self.retry("heartbeat", |client| Some((client.try_call(3, &beat)?.error_code, ())));
+        self.retry("commit", |client| {
+            let answer = client.try_call(7, &commit)?;
+            Some((answer.topics[0].partitions[0].error_code, ()))
+        });
+        let read = self.retry("fetch", |client| {
+            let answer = client.try_call(5, &fetch)?;
+            let partition = answer.topics.first().map(|topic| topic.partitions[0].committed_offset);
+            Some((answer.error_code, partition))
+        });
+        assert_eq!(read, Some(self.offset), "what was committed is read");
     }
 
     pub fn work(mut self) -> Working {

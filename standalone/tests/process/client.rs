@@ -33,13 +33,22 @@ pub struct Client {
 
 impl Client {
     pub fn connect(address: SocketAddr) -> Self {
-        let stream = TcpStream::connect(address).unwrap();
+        Self::try_connect(address).unwrap()
+    }
+
+    /// `None` if nobody listens there.
+    pub fn try_connect(address: SocketAddr) -> Option<Self> {
+        let stream = TcpStream::connect(address).ok()?;
         stream.set_nodelay(true).unwrap();
         stream.set_read_timeout(Some(LIMIT)).unwrap();
-        Self { stream, next: 0 }
+        Some(Self { stream, next: 0 })
     }
 
     pub fn send<R: Request>(&mut self, version: i16, request: &R) {
+        self.try_send(version, request).unwrap();
+    }
+
+    fn try_send<R: Request>(&mut self, version: i16, request: &R) -> std::io::Result<()> {
         self.next += 1;
         let header = RequestHeader {
             request_api_key: R::API_KEY.code(),
@@ -54,7 +63,13 @@ impl Client {
             .unwrap();
         request.encode(&mut body, version).unwrap();
         let size = (body.len() as i32).to_be_bytes();
-        self.stream.write_all(&[&size, &body[..]].concat()).unwrap();
+        self.stream.write_all(&[&size, &body[..]].concat())
+    }
+
+    /// `None` when the connection is closed.
+    pub fn try_call<R: Request>(&mut self, version: i16, request: &R) -> Option<R::Response> {
+        self.try_send(version, request).ok()?;
+        self.receive::<R>(version)
     }
 
     /// The answer to the request sent last; `None` when the connection is closed.
@@ -171,38 +186,13 @@ impl Client {
 
     /// Commits an offset of partition 0, as a member or (generation -1) as nobody in particular; the error code.
     pub fn commit(&mut self, group: &str, generation: i32, member: &str, topic: &str, offset: i64) -> i16 {
-        let partition = OffsetCommitRequestPartition {
-            partition_index: 0,
-            committed_offset: offset,
-            ..Default::default()
-        };
-        let topic = OffsetCommitRequestTopic {
-            name: topic.into(),
-            partitions: vec![partition],
-            ..Default::default()
-        };
-        let request = OffsetCommitRequest {
-            group_id: group.into(),
-            generation_id_or_member_epoch: generation,
-            member_id: member.into(),
-            topics: vec![topic],
-            ..Default::default()
-        };
+        let request = commit(group, generation, member, topic, offset);
         self.call(7, &request).topics[0].partitions[0].error_code
     }
 
     /// Committed offset of partition 0, once the shard is loaded.
     pub fn committed(&mut self, group: &str, topic: &str) -> i64 {
-        let topic = OffsetFetchRequestTopic {
-            name: topic.into(),
-            partition_indexes: vec![0],
-            ..Default::default()
-        };
-        let request = OffsetFetchRequest {
-            group_id: group.into(),
-            topics: Some(vec![topic]),
-            ..Default::default()
-        };
+        let request = offset_fetch(group, topic);
         let deadline = Instant::now() + LIMIT;
         loop {
             let answer = self.call(5, &request);
@@ -213,6 +203,41 @@ impl Client {
             }
             std::thread::sleep(Duration::from_millis(5));
         }
+    }
+}
+
+/// A commit of an offset of partition 0.
+pub fn commit(group: &str, generation: i32, member: &str, topic: &str, offset: i64) -> OffsetCommitRequest {
+    let partition = OffsetCommitRequestPartition {
+        partition_index: 0,
+        committed_offset: offset,
+        ..Default::default()
+    };
+    let topic = OffsetCommitRequestTopic {
+        name: topic.into(),
+        partitions: vec![partition],
+        ..Default::default()
+    };
+    OffsetCommitRequest {
+        group_id: group.into(),
+        generation_id_or_member_epoch: generation,
+        member_id: member.into(),
+        topics: vec![topic],
+        ..Default::default()
+    }
+}
+
+/// Asks for the committed offset of partition 0.
+pub fn offset_fetch(group: &str, topic: &str) -> OffsetFetchRequest {
+    let topic = OffsetFetchRequestTopic {
+        name: topic.into(),
+        partition_indexes: vec![0],
+        ..Default::default()
+    };
+    OffsetFetchRequest {
+        group_id: group.into(),
+        topics: Some(vec![topic]),
+        ..Default::default()
     }
 }
 

@@ -5,6 +5,7 @@ mod admin;
 mod groups;
 mod members;
 mod not_yet;
+mod reassignments;
 mod table;
 mod topics;
 
@@ -268,6 +269,7 @@ fn answers_are_those_of_apache_kafka() {
         members::MEMBERS,
         topics::TOPICS,
         admin::ADMIN,
+        reassignments::REASSIGNMENTS,
     ]
     .concat();
     if !is_kafka() {

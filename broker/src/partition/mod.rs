@@ -25,14 +25,14 @@ use std::time::Duration;
 
 use highwater_node::telemetry::Trace;
 use highwater_proto::kafka::ErrorCode;
-use highwater_proto::types::{CoordinatorEpoch, LeaderEpoch, NodeId, Offset, PartitionIndex, TopicPartition};
+use highwater_proto::types::{LeaderEpoch, NodeId, Offset, PartitionIndex, TopicPartition};
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use smallvec::SmallVec;
 use tokio::time::Instant;
 
 use crate::latency::Latency;
 use crate::log::{FlushSlot, Flusher, Log, LogError};
-use crate::replica::{AckError, Completed, Effects, LeadershipError, Replica};
+use crate::replica::{AckError, Completed, Effects, LeadershipError, Replica, ShardOwner};
 
 pub use self::acks::{Ack, AckGroup, AckWait};
 pub use self::append::{AppendError, AppendOutcome, Precheck};
@@ -119,8 +119,8 @@ struct State {
     unflushed_since: Option<Duration>,
     /// Whoever waits until the log is on disk.
     flush_awaited: Option<FlushAwaited>,
-    /// Highest epoch of a coordinator that opened this partition as its shard: older ones may not append any more.
-    coordinator_epoch: Option<CoordinatorEpoch>,
+    /// The coordinator that opened this partition as its shard: older ones may not append any more.
+    shard_owner: ShardOwner,
     /// In this leader epoch nothing is appended until then: the leadership is about to move.
     handing_over: Option<(LeaderEpoch, Instant)>,
 }
@@ -188,7 +188,7 @@ impl Partition {
             announced_bytes: 0,
             unflushed_since: None,
             flush_awaited: None,
-            coordinator_epoch: None,
+            shard_owner: ShardOwner::default(),
             handing_over: None,
         };
         Self {

@@ -8,6 +8,8 @@ use highwater_proto::record::Batch;
 use highwater_proto::types::{CoordinatorEpoch, LeaderEpoch, NodeId, Offset, TimestampMs};
 use smallvec::SmallVec;
 
+use crate::replica::ShardError;
+
 use super::{AckError, AckGroup, AppendError, AppendOutcome, Partition, State, ack_error_code, leadership_error_code};
 
 /// What the new owner of a shard finds.
@@ -30,11 +32,12 @@ impl Partition {
     /// Kafka's codes: 6 when this replica does not lead, 16 for an epoch older than one seen, 56.
     pub fn open_shard(&self, coordinator_epoch: CoordinatorEpoch) -> Result<ShardOpened, ErrorCode> {
         let mut state = self.state.lock();
-        state.replica.check_leadership(None).map_err(leadership_error_code)?;
-        if state.coordinator_epoch.is_some_and(|opened| opened > coordinator_epoch) {
-            return Err(ErrorCode::NotCoordinator);
-        }
-        state.coordinator_epoch = Some(coordinator_epoch);
+        let State {
+            replica, shard_owner, ..
+        } = &mut *state;
+        replica
+            .open_shard(shard_owner, coordinator_epoch)
+            .map_err(shard_error_code)?;
         let log = state.log()?;
         Ok(ShardOpened {
             leader_epoch: state.replica.leader_epoch(),
@@ -60,14 +63,11 @@ impl Partition {
         now: TimestampMs,
     ) -> Result<AppendOutcome, AppendError> {
         let state = self.state.lock();
+        state.log()?;
         state
             .replica
-            .check_leadership(Some(leader_epoch))
-            .map_err(leadership_error_code)?;
-        state.check_owner(coordinator_epoch)?;
-        if state.log()?.log_end() != expected_end {
-            return Err(ErrorCode::OutOfOrderSequenceNumber.into());
-        }
+            .check_shard_append(&state.shard_owner, coordinator_epoch, leader_epoch, expected_end)
+            .map_err(shard_error_code)?;
         self.append_locked(state, batches, Some(acks), now)
     }
 
@@ -82,12 +82,11 @@ impl Partition {
         leader_epoch: LeaderEpoch,
     ) -> Result<SmallVec<[NodeId; 4]>, ErrorCode> {
         let state = self.state.lock();
+        state.log()?;
         state
             .replica
-            .check_leadership(Some(leader_epoch))
-            .map_err(leadership_error_code)?;
-        state.log()?;
-        state.check_owner(coordinator_epoch)?;
+            .check_shard(&state.shard_owner, coordinator_epoch, leader_epoch)
+            .map_err(shard_error_code)?;
         state.witnesses()
     }
 
@@ -159,13 +158,12 @@ impl State {
             error => ack_error_code(error, true),
         })
     }
+}
 
-    /// The owner is the one that opened the shard last, not any that is not older: who has not opened it here has not
-    /// waited for what was appended before.
-    fn check_owner(&self, epoch: CoordinatorEpoch) -> Result<(), ErrorCode> {
-        match self.coordinator_epoch {
-            Some(opened) if opened == epoch => Ok(()),
-            _ => Err(ErrorCode::NotCoordinator),
-        }
+fn shard_error_code(error: ShardError) -> ErrorCode {
+    match error {
+        ShardError::Leadership(error) => leadership_error_code(error),
+        ShardError::NotOwner => ErrorCode::NotCoordinator,
+        ShardError::OtherEnd => ErrorCode::OutOfOrderSequenceNumber,
     }
 }

@@ -10,6 +10,7 @@ mod follower;
 mod following;
 mod isr;
 mod leader;
+mod shard_owner;
 mod progress;
 mod waiting;
 mod witnesses;
@@ -26,6 +27,7 @@ pub use self::effects::{AckError, Completed, Effects};
 pub use self::follower::FollowerFetch;
 pub use self::following::{Cut, FetchPoint, Following, has_diverged};
 pub use self::isr::{IsrAnswer, IsrMember, IsrProposal};
+pub use self::shard_owner::{ShardError, ShardOwner};
 
 use self::follower::Follower;
 use self::isr::Isr;

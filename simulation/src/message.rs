@@ -1,5 +1,6 @@
 //! What is said over connections.
 
+use highwater_broker::replica::FetchPoint;
 use highwater_controller::cluster::{AlterPartitions, RegistrationRefused};
 use highwater_proto::kafka::ErrorCode;
 use highwater_proto::types::{BrokerEpoch, LeaderEpoch, NodeId, Offset, PartitionEpoch, Revision, TopicPartition};
@@ -35,12 +36,8 @@ pub struct FetchRequest {
     pub node: NodeId,
     /// Its registration.
     pub broker_epoch: BrokerEpoch,
-    /// The leader epoch it follows.
-    pub leader_epoch: LeaderEpoch,
-    /// From where.
-    pub offset: Offset,
-    /// The epoch of its last batch.
-    pub last_epoch: Option<LeaderEpoch>,
+    /// From where, and what it knows.
+    pub point: FetchPoint,
 }
 
 /// The answer to a Fetch.

@@ -270,7 +270,11 @@ impl World {
                     ) else {
                         continue;
                     };
-                    if old.leader_epoch < new.leader_epoch && is_unclean(old, new) {
+                    let past = self.history.partitions.get(&key);
+                    let allowed = past.is_some_and(|past| past.plan.unclean)
+                        // The last known leader, when nobody is trusted any more.
+                        || old.isr.is_empty() && old.elr.is_empty();
+                    if old.leader_epoch < new.leader_epoch && is_unclean(old, new) && allowed {
                         self.give_up(key);
                     }
                     let cached = self
@@ -349,7 +353,7 @@ impl World {
             };
             let keys: Vec<TopicPartition> = process.replicas.keys().copied().collect();
             for key in keys {
-                while self.flush(broker, key) {}
+                while self.flush(broker, key, false) {}
                 self.fetch(broker, key);
                 self.propose(broker, key);
             }

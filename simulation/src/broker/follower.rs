@@ -1,8 +1,8 @@
 //! Following: what is fetched is flushed before the next fetch, which so acknowledges it.
 
 use highwater_broker::log::EpochEnd;
-use highwater_broker::replica::Effects;
-use highwater_proto::types::{NodeId, TopicPartition};
+use highwater_broker::replica::{Cut, Effects, Following};
+use highwater_proto::types::{LeaderEpoch, NodeId, Offset, TopicPartition};
 
 use super::{Ack, Broker, broker_index, node_id};
 use crate::disk::Batch;
@@ -10,6 +10,9 @@ use crate::invariants;
 use crate::message::{FetchAnswer, FetchRequest, Fetched, Message};
 use crate::network::{ConnectionId, Peer};
 use crate::world::World;
+
+/// The epoch of the last batch of an empty log.
+const NO_EPOCH: LeaderEpoch = LeaderEpoch(-1);
 
 impl World {
     /// Some follower asks.
@@ -37,23 +40,17 @@ impl World {
         let Broker { disk, process, .. } = &self.brokers[broker];
         let process = process.as_ref()?;
         let files = disk.logs.get(&key)?;
-        let local = process.replicas.get(&key)?;
-        let leader = local.replica.leader()?;
-        let node = node_id(broker);
-        let ready = !local.replica.is_leader() && leader != node && local.asked.is_none();
-        // Everything below the offset it asks from is on its disk.
-        if !ready || local.flushed(files) < files.end() {
+        let local = process.replicas.get(&key).filter(|local| local.asked.is_none())?;
+        let Following::Ready(point) = local.replica.following(files.last_epoch().unwrap_or(NO_EPOCH)) else {
             return None;
-        }
+        };
         let request = FetchRequest {
             key,
-            node,
+            node: node_id(broker),
             broker_epoch: process.epoch?,
-            leader_epoch: local.replica.leader_epoch(),
-            offset: files.end(),
-            last_epoch: files.last_epoch(),
+            point,
         };
-        Some((leader, request))
+        Some((point.leader, request))
     }
 
     /// The one connection to a leader; none while that cannot be reached.
@@ -86,25 +83,14 @@ impl World {
     /// The leader answered.
     pub(crate) fn fetched(&mut self, broker: usize, connection: ConnectionId, answer: FetchAnswer) {
         let key = answer.request.key;
-        let Broker { disk, process, .. } = &mut self.brokers[broker];
-        let (Some(files), Some(process)) = (disk.logs.get_mut(&key), process.as_mut()) else {
+        let Some(local) = self.local(broker, key) else { return };
+        if local.asked == Some(connection) {
+            local.asked = None;
+        }
+        // Also one that nobody waits for any more may come.
+        let (true, Ok(fetched)) = (local.replica.expects(&answer.request.point), answer.result) else {
             return;
         };
-        let Some(local) = process.replicas.get_mut(&key) else {
-            return;
-        };
-        if local.asked != Some(connection) {
-            return;
-        }
-        local.asked = None;
-        // An answer counts only if nothing changed since it was asked for.
-        let unchanged = !local.replica.is_leader()
-            && local.replica.leader_epoch() == answer.request.leader_epoch
-            && files.end() == answer.request.offset;
-        let Ok(fetched) = answer.result else { return };
-        if !unchanged {
-            return;
-        }
         match fetched {
             Fetched::Diverging { epoch, end } => self.diverged(broker, key, EpochEnd { epoch, end }),
             Fetched::Batches {
@@ -130,7 +116,10 @@ impl World {
             return;
         };
         let own = local.epochs.end_offset_for(leader.epoch, files.end());
-        let cut = own.map_or(leader.end, |own| own.end.min(leader.end));
+        let cut = match Cut::at(own.map(|own| own.end), leader.end, files.end()) {
+            Cut::To(offset) => offset,
+            Cut::All => Offset(0),
+        };
         files.truncate(cut);
         local.durability.cut(files.end());
         local.epochs.truncate_from_end(files.end());

@@ -177,7 +177,6 @@ impl World {
         };
         let incarnation = process.incarnation;
         if let Some(local) = process.replicas.get_mut(&key) {
-            local.epochs.assign(epoch, files.end());
             local.highest_seen = Offset(0);
         }
         let Some(past) = self.history.partitions.get_mut(&key) else {

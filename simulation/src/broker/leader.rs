@@ -1,8 +1,8 @@
 //! Leading: producers' appends and followers' fetches.
 
-use highwater_broker::replica::{FollowerFetch, LeadershipError};
+use highwater_broker::replica::{FollowerFetch, LeadershipError, has_diverged};
 use highwater_proto::kafka::ErrorCode;
-use highwater_proto::types::{NodeId, Offset, TopicPartition};
+use highwater_proto::types::{NodeId, TopicPartition};
 
 use super::{Ack, Broker, broker_index};
 use crate::disk::Batch;
@@ -104,7 +104,7 @@ impl World {
 
     fn read_for_follower(&mut self, broker: usize, request: &FetchRequest) -> Result<Fetched, ErrorCode> {
         let now = self.now;
-        let key = request.key;
+        let FetchRequest { key, point, .. } = *request;
         let Broker { disk, process, .. } = &mut self.brokers[broker];
         let (Some(files), Some(process)) = (disk.logs.get(&key), process.as_mut()) else {
             return Err(ErrorCode::NotLeaderOrFollower);
@@ -112,33 +112,32 @@ impl World {
         let local = process.replicas.get_mut(&key).ok_or(ErrorCode::NotLeaderOrFollower)?;
         local
             .replica
-            .check_leadership(Some(request.leader_epoch))
+            .check_leadership(Some(point.leader_epoch))
             .map_err(leadership_code)?;
-        if let Some(last) = request.last_epoch {
-            let end = local
-                .epochs
-                .end_offset_for(last, files.end())
+        if point.last_epoch.get() >= 0 {
+            let found = local.epochs.end_offset_for(point.last_epoch, files.end());
+            let newest = local.epochs.latest().map(|latest| latest.epoch);
+            let (epoch, end) = local
+                .replica
+                .epoch_end(point.last_epoch, found.map(|it| (it.epoch, it.end)), newest)
                 .ok_or(ErrorCode::OffsetOutOfRange)?;
-            if end.epoch < last || end.end < request.offset {
-                return Ok(Fetched::Diverging {
-                    epoch: end.epoch,
-                    end: end.end,
-                });
+            if has_diverged(point.last_epoch, point.offset, (epoch, end)) {
+                return Ok(Fetched::Diverging { epoch, end });
             }
         }
-        if request.offset > files.end() {
+        if point.offset > files.end() {
             return Err(ErrorCode::OffsetOutOfRange);
         }
         let fetch = FollowerFetch {
             node: request.node,
             broker_epoch: request.broker_epoch,
-            offset: request.offset,
-            log_start: Offset(0),
+            offset: point.offset,
+            log_start: point.log_start,
             now,
         };
         let effects = local.replica.follower_fetched(fetch).map_err(leadership_code)?;
         let high_watermark = local.replica.high_watermark();
-        let from = files.position(request.offset);
+        let from = files.position(point.offset);
         let batches = files.batches()[from..].iter().take(MAX_BATCHES).copied().collect();
         self.carry_out(broker, key, effects);
         Ok(Fetched::Batches {

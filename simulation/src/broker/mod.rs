@@ -56,10 +56,13 @@ impl World {
 
     /// One step of a flush: it begins, its bytes reach the disk, or the process learns of it.
     pub(crate) fn flush_some(&mut self) -> bool {
-        self.any_replica().is_some_and(|(broker, key)| self.flush(broker, key))
+        // A checkpoint or a new name in a directory has a log flushed as well.
+        let without_need = self.random.one_in(6);
+        self.any_replica()
+            .is_some_and(|(broker, key)| self.flush(broker, key, without_need))
     }
 
-    pub(crate) fn flush(&mut self, broker: usize, key: TopicPartition) -> bool {
+    pub(crate) fn flush(&mut self, broker: usize, key: TopicPartition, without_need: bool) -> bool {
         let Broker { disk, process, .. } = &mut self.brokers[broker];
         let (Some(files), Some(process)) = (disk.logs.get_mut(&key), process.as_mut()) else {
             return false;
@@ -69,7 +72,8 @@ impl World {
         };
         let (effects, flushed) = match local.flight {
             None => {
-                let needed = local.durability.end() < files.end() || files.durable().len() < files.batches().len();
+                let unflushed = files.durable().len() < files.batches().len();
+                let needed = local.durability.end() < files.end() || unflushed || without_need;
                 if needed && let Some(claim) = local.durability.begin(files.end()) {
                     local.flight = Some(Flight { claim, synced: false });
                 }

@@ -307,7 +307,7 @@ impl World {
                     active.revisions = self.store.revisions();
                 }
                 match work.map(|work| work.job) {
-                    Some(Job::Fence(command)) => active.sessions.not_fenced(command.node, command.epoch),
+                    Some(Job::Fence(command)) => self.not_fenced(controller, command),
                     Some(
                         Job::Register(connection, _)
                         | Job::Unfence(connection, _)
@@ -342,6 +342,21 @@ impl World {
             }
             (Job::Fence(command), _) => self.fenced(controller, command.node, command.epoch),
             _ => {}
+        }
+    }
+
+    /// The store did not take it.
+    fn not_fenced(&mut self, controller: usize, command: FenceNode) {
+        let FenceNode { node, epoch } = command;
+        let Some(active) = &mut self.controllers[controller].active else {
+            return;
+        };
+        let known = active.image.node(node).filter(|known| known.epoch == epoch);
+        let begun = known.is_some_and(|known| !known.is_live());
+        if active.sessions.not_fenced(node, epoch, begun).is_some()
+            && let Some((_, connection)) = active.streams.remove(&node)
+        {
+            self.network.close(connection, Peer::Controller(controller));
         }
     }
 

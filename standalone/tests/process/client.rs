@@ -85,8 +85,7 @@ impl Client {
     }
 
     pub fn call<R: Request>(&mut self, version: i16, request: &R) -> R::Response {
-        self.send(version, request);
-        self.receive::<R>(version).expect("the connection was closed")
+        self.try_call(version, request).expect("the connection was closed")
     }
 
     pub fn create(&mut self, topic: &str) {

@@ -36,6 +36,7 @@ pub struct FollowerSession {
 pub struct SessionState {
     /// Epoch that the next request must name.
     pub next_epoch: i32,
+    looks: u64,
     slots: Vec<Option<Slot>>,
     free: Vec<u32>,
     positions: HashMap<TopicPartition, u32, foldhash::fast::RandomState>,
@@ -50,8 +51,10 @@ pub struct Slot {
     pub wanted: FetchPartition,
     /// It was sent something that changes what it asks for: until it has said so, it is sent nothing more.
     pub awaits_follower: bool,
-    /// Epoch of the request that looked at it last.
-    pub looked: i32,
+    /// The look at the session in which it was looked at last.
+    pub looked: u64,
+    /// The look of the request that named it last.
+    pub named: u64,
     high_watermark: i64,
     log_start: i64,
 }
@@ -179,6 +182,12 @@ impl FollowerSession {
 }
 
 impl SessionState {
+    /// A number for one look at the session, in which no partition is looked at twice.
+    pub fn next_look(&mut self) -> u64 {
+        self.looks += 1;
+        self.looks
+    }
+
     /// One of its partitions.
     pub fn slot(&mut self, slot: u32) -> Option<&mut Slot> {
         self.slots.get_mut(slot as usize)?.as_mut()
@@ -198,6 +207,7 @@ impl SessionState {
             wanted,
             awaits_follower: false,
             looked: 0,
+            named: 0,
             high_watermark: NEVER_SENT,
             log_start: NEVER_SENT,
         };

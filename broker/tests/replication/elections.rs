@@ -69,7 +69,7 @@ async fn what_was_acknowledged_survives_any_number_of_elections() {
     let seed = rand::random();
     println!("seed {seed}");
     let mut random = StdRng::seed_from_u64(seed);
-    let cluster = Arc::new(Cluster::start(&[]).await);
+    let cluster = Arc::new(Cluster::start(&[("replica.fetch.wait.max.ms", "50")]).await);
     cluster.create("t", PARTITIONS, &[("min.insync.replicas", "2")]).await;
     let (done, number) = (Arc::<AtomicBool>::default(), Arc::<AtomicU64>::default());
     let writers: Vec<_> = (0..PARTITIONS)

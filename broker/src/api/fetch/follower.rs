@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use highwater_proto::kafka::{ApiKey, ErrorCode};
 use highwater_proto::metadata::MetadataImage;
@@ -13,9 +14,10 @@ use tokio::time::Instant;
 use super::response::{PartitionAnswer, encode};
 use super::{NO_HIGH_WATERMARK, RequestContext, add_leader_hints, epoch};
 use crate::fetch_session::{FetchPartition, FollowerRequest, SessionRequest};
-use crate::partition::{Isolation, ReadOutcome, ReadRequest};
+use crate::partition::{Feed, Isolation, ReadOutcome, ReadRequest};
 use crate::replica::FollowerFetch;
 use crate::reply::{Answer, Pending};
+use crate::throttle::Side;
 
 /// A request of a follower in its session.
 pub(super) struct FollowerCall {
@@ -175,24 +177,32 @@ impl FollowerCall {
         session.feed.drain(&mut slots);
         let happened = slots.len();
         slots.extend_from_slice(named);
+        let look = state.next_look();
         for slot in named {
             if let Some(slot) = state.slot(*slot) {
-                slot.looked = -1;
+                slot.named = look;
             }
         }
         let (mut looked, mut bytes, mut urgent) = (Vec::with_capacity(slots.len()), 0, false);
-        let turn = self.request.epoch;
         for (at, number) in slots.into_iter().enumerate() {
             let Some(slot) = state.slot(number) else { continue };
-            let is_named = slot.looked == -1;
-            if at < happened && (is_named || slot.awaits_follower) {
-                // Its turn comes below, or it has to hear first of what it was sent.
+            let not_yet = at < happened && (slot.named == look || slot.awaits_follower);
+            if not_yet || slot.looked == look {
+                // Its turn comes below, or the follower has to react first to what it was sent.
                 continue;
             }
-            slot.looked = turn;
+            slot.looked = look;
+            let throttled = self.throttled(&image, &slot.key);
+            if let Some(wait) = throttled.filter(|wait| !wait.is_zero()) {
+                look_again(&session.feed, number, wait);
+                continue;
+            }
             let read = self.read(&image, slot.key, &slot.wanted, number, bytes);
             if let Ok(outcome) = &read {
                 bytes += outcome.bytes();
+                if throttled.is_some() {
+                    broker.throttles().copied(Side::Leader, outcome.bytes());
+                }
                 if outcome.suspicious {
                     self.verify(slot.key, Offset(slot.wanted.fetch_offset));
                 }
@@ -218,6 +228,14 @@ impl FollowerCall {
         }
         drop(state);
         Look::Answer(self.encode(&mut answers))
+    }
+
+    /// How long a replica that is throttled, and not in sync, has to wait.
+    fn throttled(&self, image: &MetadataImage, key: &TopicPartition) -> Option<Duration> {
+        let broker = &self.context.broker;
+        let now = broker.clock().now();
+        let throttles = broker.throttles();
+        throttles.wait(Side::Leader, image, broker.static_values(), key, self.node, now)
     }
 
     /// Looks on a blocking thread at what a follower cannot use.
@@ -276,4 +294,13 @@ impl FollowerCall {
             &endpoints,
         )
     }
+}
+
+/// The session looks at the slot once more, after a while.
+fn look_again(feed: &Arc<Feed>, slot: u32, wait: Duration) {
+    let feed = Arc::clone(feed);
+    tokio::spawn(async move {
+        tokio::time::sleep(wait).await;
+        feed.push(slot);
+    });
 }

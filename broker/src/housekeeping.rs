@@ -96,6 +96,11 @@ async fn follow(broker: Arc<Broker>, mut images: watch::Receiver<Arc<MetadataIma
                     .into_iter()
                     .for_each(|(delay, directory)| remove_later(&broker, delay, || directory.remove()));
                 broker.image_applied(revision);
+                if broker.partitions().awaits_write_caching() {
+                    let partitions = Arc::clone(broker.partitions());
+                    // Images do not wait for the disk.
+                    drop(tokio::task::spawn_blocking(move || partitions.note_write_caching()));
+                }
             }
             Err(error) => tracing::error!(%error, %revision, "an image could not be carried out"),
         }

@@ -119,7 +119,7 @@ impl Partition {
         let moved = log.raise_log_start(sent.log_start.min(log.log_end()))?;
         let start = log.log_start();
         let unflushed = log.log_end().get() - log.durable_end().get();
-        let caching = log.config().write_caching;
+        let caching = log.caches_writes();
         if moved {
             effects.append(state.replica.log_start_moved(start));
         }

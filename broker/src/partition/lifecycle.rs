@@ -76,6 +76,7 @@ impl Partition {
         log.write_caching_is_noted();
         let flushed = log.flushed_end();
         let effects = state.replica.flushed_end_is(flushed);
+        state.settle_flush_wait();
         self.carry_out(state, effects);
     }
 

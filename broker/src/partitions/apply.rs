@@ -58,7 +58,6 @@ impl Partitions {
                 touched.insert(key(partition));
             }
         }
-        self.note_write_caching();
         self.follow_brokers(new, &changes, &touched);
         // Whoever is woken by what ends below must already find it gone.
         self.image.store(Arc::clone(new));

@@ -66,28 +66,38 @@ impl Partitions {
         renamed
     }
 
-    /// Puts on record which partitions acknowledge from the page cache, all at once; from then on they do. Where that
-    /// fails they go on flushing everything, until the next attempt.
-    pub(super) fn note_write_caching(&self) {
-        let keys = std::mem::take(&mut *self.awaiting_write_caching.lock());
-        let partitions: Vec<_> = keys
-            .iter()
-            .filter_map(|key| self.get(key.topic_id, key.partition))
-            .filter(|partition| partition.awaits_write_caching())
-            .collect();
-        if partitions.is_empty() {
+    /// True if some partition is about to acknowledge from the page cache, which has to be put on record before.
+    #[must_use]
+    pub fn awaits_write_caching(&self) -> bool {
+        !self.awaiting_write_caching.lock().is_empty()
+    }
+
+    /// Puts on record which partitions acknowledge from the page cache, all at once; from then on they do. Until then, and
+    /// where it fails, they flush everything.
+    pub fn note_write_caching(&self) {
+        // A disk that stalls holds up one thread only.
+        let Some(_one_at_a_time) = self.noting_write_caching.try_lock() else {
             return;
-        }
-        let named = partitions.iter().map(|partition| {
-            let topic = partition.topic();
-            (&**topic.name(), partition.index(), topic.id())
-        });
-        match self.log_dir.note_write_caching(named) {
-            Ok(()) => partitions.iter().for_each(|partition| partition.write_caching_is_noted()),
-            Err(error) => {
+        };
+        while self.awaits_write_caching() {
+            let keys = std::mem::take(&mut *self.awaiting_write_caching.lock());
+            let partitions: Vec<_> = keys
+                .iter()
+                .filter_map(|key| self.get(key.topic_id, key.partition))
+                .filter(|partition| partition.awaits_write_caching())
+                .collect();
+            let named = partitions.iter().map(|partition| {
+                let topic = partition.topic();
+                (&**topic.name(), partition.index(), topic.id())
+            });
+            if let Err(error) = self.log_dir.note_write_caching(named) {
                 tracing::warn!(%error, "write caching is not on record yet; everything is flushed");
                 self.awaiting_write_caching.lock().extend(keys);
+                return;
             }
+            partitions
+                .iter()
+                .for_each(|partition| partition.write_caching_is_noted());
         }
     }
 

@@ -53,6 +53,8 @@ pub struct Partitions {
     applying: Mutex<()>,
     /// Partitions that cache writes once that is on record.
     awaiting_write_caching: Mutex<Vec<TopicPartition>>,
+    /// Held by whoever puts it on record.
+    noting_write_caching: Mutex<()>,
 }
 
 impl Partitions {
@@ -92,6 +94,7 @@ impl Partitions {
             unclaimed: Mutex::new(recovered.unclaimed),
             applying: Mutex::new(()),
             awaiting_write_caching: Mutex::default(),
+            noting_write_caching: Mutex::default(),
         }))
     }
 

@@ -398,6 +398,14 @@ async fn with_write_caching_nothing_waits_for_the_disk_but_what_flush_messages_a
     broker
         .create("timed", 1, &[("write.caching", "true"), ("flush.ms", "500")])
         .await;
+    // That they cache has to be on record before they do.
+    let on_record = || std::fs::read_to_string(broker.data_dir().join("trust-checkpoint")).unwrap_or_default();
+    let deadline = Instant::now() + Duration::from_secs(8);
+    while on_record().matches("caching").count() < 3 {
+        assert!(Instant::now() < deadline, "never on record");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    tokio::time::sleep(Duration::from_millis(20)).await;
     for topic in ["cached", "t", "counted", "timed"] {
         assert_eq!(produce(&mut client, topic, -1, batch(&["a"])).await.error_code, 0);
         assert_eq!(fetch(&mut client, topic, 0).await.high_watermark, 1);
@@ -406,7 +414,6 @@ async fn with_write_caching_nothing_waits_for_the_disk_but_what_flush_messages_a
         let text = std::fs::read_to_string(broker.data_dir().join("flush-point")).unwrap_or_default();
         text.lines().any(|line| line.starts_with(topic))
     };
-    let deadline = Instant::now() + Duration::from_secs(8);
     for topic in ["t ", "counted ", "timed "] {
         while !flushed(topic) {
             assert!(Instant::now() < deadline, "{topic}was never flushed");

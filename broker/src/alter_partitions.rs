@@ -1,7 +1,7 @@
 //! AlterPartitions: carries ISR proposals of leaders here to the active controller, many in one request, one request at a
 //! time. A proposal ends only by a definite answer: what gets none is sent again, and keeps counting meanwhile.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use highwater_proto::grpc::alter_partitions_response::Result as Altered;
 use highwater_proto::grpc::session_request::ReplicaRef;
 use highwater_proto::kafka::ErrorCode;
 use highwater_proto::metadata::{Partition as Assignment, convert};
-use highwater_proto::types::{PartitionEpoch, PartitionIndex, Revision, TopicPartition};
+use highwater_proto::types::{PartitionEpoch, Revision, TopicPartition};
 use tokio::time::Instant;
 
 use crate::broker::Broker;
@@ -23,6 +23,9 @@ use crate::replica::{IsrAnswer, IsrProposal};
 const MAX_PROPOSALS: usize = 2_000;
 /// How long the controller may take; its answer is as unknown afterwards as before.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
+/// A request that got no answer is carried out within this, or never: controllers act on their own for less, and one that
+/// acts takes a broker's requests in their order.
+const CARRIED_OUT_WITHIN: Duration = Duration::from_secs(10);
 /// Pauses while the controller cannot be asked, or answers that it cannot decide.
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
@@ -42,8 +45,22 @@ pub(crate) fn start(broker: &Arc<Broker>) {
 /// What the controller has not answered yet.
 #[derive(Debug, Default)]
 struct Open {
-    proposals: BTreeSet<TopicPartition>,
+    proposals: BTreeMap<TopicPartition, Option<Unanswered>>,
     offline: BTreeSet<TopicPartition>,
+}
+
+/// The last time that a proposal was sent and not answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Unanswered {
+    base: PartitionEpoch,
+    at: Instant,
+}
+
+impl Unanswered {
+    /// True if a request that was sent then may still be carried out: a refusal of a later one proves nothing.
+    fn may_be_carried_out(&self, base: PartitionEpoch, now: Instant) -> bool {
+        self.base == base && now.saturating_duration_since(self.at) < CARRIED_OUT_WITHIN
+    }
 }
 
 impl Open {
@@ -52,7 +69,9 @@ impl Open {
     }
 
     fn add(&mut self, news: News) {
-        self.proposals.extend(news.proposals);
+        for key in news.proposals {
+            self.proposals.entry(key).or_default();
+        }
         self.offline.extend(news.offline);
     }
 }
@@ -81,7 +100,8 @@ async fn run(broker: &Broker) {
 async fn report(broker: &Broker, open: &mut Open) -> Result<bool, tonic::Status> {
     let before = open.proposals.len();
     let mut proposals = Vec::with_capacity(before.min(MAX_PROPOSALS));
-    open.proposals.retain(|key| {
+    let mut sent = Vec::new();
+    open.proposals.retain(|key, _| {
         if proposals.len() >= MAX_PROPOSALS {
             return true;
         }
@@ -90,6 +110,7 @@ async fn report(broker: &Broker, open: &mut Open) -> Result<bool, tonic::Status>
         // Without one an image ended it, or the leadership.
         pending.is_some_and(|proposal| {
             proposals.push(wire(broker, *key, &proposal));
+            sent.push((*key, proposal.base));
             true
         })
     });
@@ -97,7 +118,6 @@ async fn report(broker: &Broker, open: &mut Open) -> Result<bool, tonic::Status>
     if proposals.is_empty() && offline.is_empty() {
         return Ok(true);
     }
-    let bases: Vec<i64> = proposals.iter().map(|proposal| proposal.partition_epoch).collect();
     let replica = |key: &TopicPartition| ReplicaRef {
         topic_id: convert::uuid_bytes(key.topic_id.0),
         partition: key.partition.get(),
@@ -110,8 +130,14 @@ async fn report(broker: &Broker, open: &mut Open) -> Result<bool, tonic::Status>
     };
     let mut controller = broker.controller();
     let answer = tokio::time::timeout(ANSWER_TIMEOUT, controller.alter_partitions(request)).await;
-    let answer = answer.map_err(|_| tonic::Status::deadline_exceeded("no answer in time"))??;
-    let answer = answer.into_inner();
+    let answer = answer.unwrap_or_else(|_| Err(tonic::Status::deadline_exceeded("no answer in time")));
+    let at = Instant::now();
+    let answer = answer.inspect_err(|_| {
+        for (key, base) in &sent {
+            open.proposals.insert(*key, Some(Unanswered { base: *base, at }));
+        }
+    });
+    let answer = answer?.into_inner();
     offline.iter().for_each(|key| {
         open.offline.remove(key);
     });
@@ -122,10 +148,20 @@ async fn report(broker: &Broker, open: &mut Open) -> Result<bool, tonic::Status>
         return Err(tonic::Status::deadline_exceeded("the metadata does not come"));
     }
     // One result per proposal, in their order.
-    for (result, base) in answer.results.into_iter().zip(bases) {
-        if let Some(key) = take_result(broker, result, PartitionEpoch(base)) {
-            open.proposals.remove(&key);
+    for (result, (key, base)) in answer.results.iter().zip(sent) {
+        if result.partition != key.partition.get() || result.topic_id != convert::uuid_bytes(key.topic_id.0) {
+            continue;
         }
+        let unanswered = open.proposals.get(&key).copied().flatten();
+        let uncertain = unanswered.is_some_and(|it| it.may_be_carried_out(base, Instant::now()));
+        // What is not decided is sent again.
+        let Some(answer) = answer_of(result).filter(|it| !(uncertain && *it == IsrAnswer::Refused)) else {
+            continue;
+        };
+        if let Some(partition) = broker.partitions().get(key.topic_id, key.partition) {
+            partition.isr_answered(base, answer);
+        }
+        open.proposals.remove(&key);
     }
     Ok(!offline.is_empty() || open.proposals.len() < before)
 }
@@ -149,21 +185,8 @@ fn wire(broker: &Broker, key: TopicPartition, proposal: &IsrProposal) -> Proposa
     }
 }
 
-/// Tells the partition. `Some` if the proposal need not be sent again: it is decided, or an image will decide it.
-fn take_result(broker: &Broker, result: Altered, base: PartitionEpoch) -> Option<TopicPartition> {
-    let key = TopicPartition {
-        topic_id: convert::topic_id(&result.topic_id).ok()?,
-        partition: PartitionIndex(result.partition),
-    };
-    let answer = answer(&result)?;
-    if let Some(partition) = broker.partitions().get(key.topic_id, key.partition) {
-        partition.isr_answered(base, answer);
-    }
-    Some(key)
-}
-
 /// What an outcome means (rule 28). `None`: nothing was decided.
-fn answer(result: &Altered) -> Option<IsrAnswer> {
+fn answer_of(result: &Altered) -> Option<IsrAnswer> {
     let code = i16::try_from(result.outcome.as_ref()?.code).ok()?;
     match ErrorCode::from_code(code) {
         ErrorCode::None => {
@@ -198,6 +221,21 @@ mod tests {
         }
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn a_refusal_proves_nothing_while_an_earlier_request_may_be_carried_out() {
+        let unanswered = Unanswered {
+            base: PartitionEpoch(5),
+            at: Instant::now(),
+        };
+        let later = Instant::now() + Duration::from_secs(3);
+        assert!(unanswered.may_be_carried_out(PartitionEpoch(5), later));
+        assert!(
+            !unanswered.may_be_carried_out(PartitionEpoch(6), later),
+            "that one is void"
+        );
+        assert!(!unanswered.may_be_carried_out(PartitionEpoch(5), later + CARRIED_OUT_WITHIN));
+    }
+
     #[test]
     fn only_definite_answers_end_a_proposal() {
         let state = grpc::Partition {
@@ -207,18 +245,22 @@ mod tests {
             ..grpc::Partition::default()
         };
         assert_eq!(
-            answer(&result(0, Some(state))),
+            answer_of(&result(0, Some(state))),
             Some(IsrAnswer::Committed {
                 epoch: PartitionEpoch(9),
                 isr: vec![NodeId(1), NodeId(2)]
             })
         );
-        assert_eq!(answer(&result(107, None)), Some(IsrAnswer::Refused));
+        assert_eq!(answer_of(&result(107, None)), Some(IsrAnswer::Refused));
         for outdated in [3, 42, 74, 95, 100, 108] {
-            assert_eq!(answer(&result(outdated, None)), Some(IsrAnswer::Outdated), "{outdated}");
+            assert_eq!(
+                answer_of(&result(outdated, None)),
+                Some(IsrAnswer::Outdated),
+                "{outdated}"
+            );
         }
         for undecided in [7, 41, 77, -1] {
-            assert_eq!(answer(&result(undecided, None)), None, "{undecided}");
+            assert_eq!(answer_of(&result(undecided, None)), None, "{undecided}");
         }
     }
 }

@@ -30,6 +30,7 @@ use crate::log::LogError;
 use crate::metrics::Metrics;
 use crate::partitions::{Partitions, RecoveredLogs};
 use crate::producer_ids::ProducerIds;
+use crate::throttle::Throttles;
 
 /// Least budget of request memory; large enough for the largest request twice.
 const MIN_REQUEST_MEMORY_BYTES: usize = 256 << 20;
@@ -119,6 +120,7 @@ pub struct Broker {
     partitions: Arc<Partitions>,
     fetch_sessions: FetchSessions,
     fetchers: Fetchers,
+    throttles: Throttles,
     inter_broker_listener: Arc<str>,
     controller: ControllerSource,
     forwarder: Forwarder,
@@ -171,6 +173,7 @@ impl Broker {
             epoch,
             fetch_sessions: FetchSessions::new(config.network.fetch_session_slots),
             fetchers: Fetchers::default(),
+            throttles: Throttles::new(node_id),
             inter_broker_listener: inter_broker_listener.into(),
             limits: Limits::new(&config),
             disk: DiskGauge::new(config.disk_soft_free_bytes, config.disk_soft_free_percent),
@@ -231,6 +234,12 @@ impl Broker {
     #[must_use]
     pub fn config(&self) -> &BrokerConfig {
         &self.config
+    }
+
+    /// What holds replication back.
+    #[must_use]
+    pub fn throttles(&self) -> &Throttles {
+        &self.throttles
     }
 
     /// What the process was started with.

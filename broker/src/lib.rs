@@ -27,6 +27,7 @@ pub mod records;
 pub mod replica;
 pub mod reply;
 pub mod service;
+pub mod throttle;
 mod worker_stalls;
 
 pub use broker::Broker;

@@ -19,6 +19,7 @@ use super::connection::{Connection, ConnectionError};
 use super::session::{self, FetchSession};
 use crate::broker::Broker;
 use crate::partition::{FetchPoint, FlushGroup, FollowError, Following, Partition};
+use crate::throttle::Side;
 
 /// The version with sessions, topic ids, replica state, directory ids and known high watermarks.
 pub(super) const FETCH_VERSION: i16 = 18;
@@ -245,6 +246,10 @@ impl Fetcher {
         };
         match followed.partition.following() {
             Following::Ready(point) if point.leader == self.inbox.leader => {
+                if let Some(wait) = self.throttled(&key).filter(|wait| !wait.is_zero()) {
+                    self.rest(key, wait);
+                    return;
+                }
                 let high_watermark = if config(&self.broker).rack_aware {
                     point.high_watermark
                 } else {
@@ -265,6 +270,13 @@ impl Fetcher {
             // An image says so, or the storage failed: the inbox has it, or will.
             Following::Ready(_) | Following::Not => self.leave(key),
         }
+    }
+
+    /// How long the partition has to wait, if it is throttled and this replica is not in sync.
+    fn throttled(&self, key: &TopicPartition) -> Option<Duration> {
+        let (broker, now) = (&self.broker, self.broker.clock().now());
+        let (throttles, fixed) = (broker.throttles(), broker.static_values());
+        throttles.wait(Side::Follower, &broker.image(), fixed, key, broker.node_id(), now)
     }
 
     pub(super) async fn connect(&mut self) -> Result<Connection, RoundError> {
@@ -420,6 +432,9 @@ impl Fetcher {
             match result {
                 Ok(()) => {
                     copied += bytes as u64;
+                    if self.throttled(&key).is_some() {
+                        self.broker.throttles().copied(Side::Follower, bytes as u64);
+                    }
                     if let Some(followed) = self.followed.get_mut(&key) {
                         followed.failures = 0;
                     }

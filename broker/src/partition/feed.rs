@@ -65,7 +65,8 @@ impl Feed {
         self.closed.store(true, Ordering::Release);
     }
 
-    fn push(&self, slot: u32) {
+    /// The slot has something that is worth an answer.
+    pub fn push(&self, slot: u32) {
         let mut inner = self.inner.lock();
         inner.loud.push_back(slot);
         let waiter = inner.waiter.take();

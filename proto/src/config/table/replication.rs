@@ -24,10 +24,14 @@ pub(super) const DEFINITIONS: &[Definition] = definitions! {
         "How often Apache Kafka clears finished Fetch requests out of memory.";
     "follower.fetch.last.tiered.offset.enable": Boolean = Some("false"), Any, Medium, ReadOnly, TIERED_STORAGE,
         "Whether a new follower starts at the end of what is in remote storage.";
+    "follower.replication.throttled.rate": Long = Some("9223372036854775807"), AtLeast(0), Medium, ClusterWide, IMPLEMENTED,
+        "Bytes per second at which a broker copies throttled replicas that are not in sync.";
     "initial.broker.registration.timeout.ms": Int = Some("60000"), Any, Medium, ReadOnly, default_only("a broker tries to register until it is stopped"),
         "How long a broker of Apache Kafka tries to register before it gives up.";
     "leader.imbalance.check.interval.seconds": Long = Some("300"), AtLeast(1), High, ReadOnly, IMPLEMENTED,
         "How often the controller looks for partitions that are not led by their preferred leader.";
+    "leader.replication.throttled.rate": Long = Some("9223372036854775807"), AtLeast(0), Medium, ClusterWide, IMPLEMENTED,
+        "Bytes per second at which throttled replicas that are not in sync are copied from a broker.";
     "max.incremental.fetch.session.cache.slots": Int = Some("1000"), AtLeast(0), Medium, ReadOnly, IMPLEMENTED,
         "Incremental fetch sessions kept for clients; beyond it, old ones make room.";
     "max.request.partition.size.limit": Int = Some("2000"), AtLeast(1), Medium, ReadOnly, IMPLEMENTED,

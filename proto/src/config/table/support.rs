@@ -13,7 +13,6 @@ pub(super) const CONSUMER_PROTOCOL: Support =
     Support::DefaultOnly("the consumer rebalance protocol (KIP-848) is not served yet");
 pub(super) const JAVA_CLASSES: Support = Support::DefaultOnly("Java classes cannot be loaded");
 pub(super) const QUOTAS: Support = Support::DefaultOnly("quotas are not supported yet");
-pub(super) const REPLICATION: Support = Support::DefaultOnly("replication between brokers is not supported yet");
 pub(super) const SECURITY: Support = Support::DefaultOnly("authentication and authorization are not supported yet");
 pub(super) const SHARE_GROUPS: Support = Support::DefaultOnly("share groups are not served yet");
 pub(super) const STREAMS_GROUPS: Support = Support::DefaultOnly("streams groups are not served yet");

@@ -23,11 +23,11 @@ pub(super) const DEFINITIONS: &[Definition] = definitions! {
         "Records after which the log is forced to disk. Without write caching every acknowledged record is on disk, which is always sooner.";
     "flush.ms": Long = Some("9223372036854775807"), AtLeast(0), Medium, ClusterWide, IMPLEMENTED,
         "Time after which the log is forced to disk. Without write caching every acknowledged record is on disk, which is always sooner.";
-    "follower.replication.throttled.replicas": List = Some(""), ThrottledReplicas, Medium, ClusterWide, REPLICATION,
+    "follower.replication.throttled.replicas": List = Some(""), ThrottledReplicas, Medium, ClusterWide, IMPLEMENTED,
         "Replicas that are copied at no more than the follower's throttled rate: partition:broker pairs, or * for all.";
     "index.interval.bytes": Int = Some("4096"), AtLeast(0), Medium, ClusterWide, IMPLEMENTED,
         "Bytes of records between two entries of the offset index.";
-    "leader.replication.throttled.replicas": List = Some(""), ThrottledReplicas, Medium, ClusterWide, REPLICATION,
+    "leader.replication.throttled.replicas": List = Some(""), ThrottledReplicas, Medium, ClusterWide, IMPLEMENTED,
         "Replicas that are served at no more than the leader's throttled rate: partition:broker pairs, or * for all.";
     "local.retention.bytes": Long = Some("-2"), AtLeast(-2), Medium, ClusterWide, TIERED_STORAGE,
         "Bytes of a tiered partition that stay on local disks.";

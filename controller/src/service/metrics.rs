@@ -1,11 +1,13 @@
 //! The controller's metrics, under the names of Kafka's controller in the JMX exporter. Figures of the cluster are
 //! counted at each scrape, from the image.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
 use highwater_node::telemetry::Metrics;
-use highwater_proto::metadata::MetadataImage;
+use highwater_proto::metadata::{MetadataImage, NodeDuty};
+use highwater_proto::types::NodeId;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
 use prometheus_client::metrics::counter::Counter;
@@ -103,6 +105,21 @@ impl Collector for ClusterCollector {
             "Partitions that are led by another than their first replica",
             counts.not_preferred,
         )?;
+        gauge(
+            "highwater_controller_reassigning_partitions",
+            "Partitions with replicas that join or leave",
+            counts.reassigning,
+        )?;
+        gauge(
+            "highwater_controller_replicas_to_drain",
+            "Replicas on brokers that are decommissioned",
+            counts.to_drain,
+        )?;
+        gauge(
+            "highwater_controller_rebalance_wanted",
+            "1 while replicas and leaders are evened out over the brokers",
+            usize::from(image.rebalance),
+        )?;
         let revision = usize::try_from(image.revision.get()).unwrap_or(0);
         gauge(
             "highwater_controller_metadata_revision",
@@ -119,6 +136,8 @@ struct Counts {
     partitions: usize,
     offline_partitions: usize,
     not_preferred: usize,
+    reassigning: usize,
+    to_drain: usize,
 }
 
 impl Counts {
@@ -127,10 +146,17 @@ impl Counts {
             live_brokers: image.live_brokers().count(),
             ..Self::default()
         };
+        let drains = image.brokers().filter(|node| node.duty == NodeDuty::Draining);
+        let draining: BTreeSet<NodeId> = drains.map(|node| node.id).collect();
         counts.fenced_brokers = image.brokers().count() - counts.live_brokers;
         for partition in image.topics().flat_map(|topic| &topic.partitions) {
             counts.partitions += 1;
             counts.offline_partitions += usize::from(partition.leader.is_none());
+            counts.reassigning += usize::from(partition.is_reassigning());
+            if !draining.is_empty() {
+                let leaving = partition.replicas.iter().filter(|node| draining.contains(node));
+                counts.to_drain += leaving.count();
+            }
             counts.not_preferred += usize::from(partition.leader != partition.replicas.first().copied());
         }
         counts

@@ -79,18 +79,18 @@ async fn follow(broker: Arc<Broker>, mut images: watch::Receiver<Arc<MetadataIma
             }
         }
         let look_for_strays = !strays_are_known;
-        let partitions = Arc::clone(broker.partitions());
+        let applying = Arc::clone(&broker);
         let applied = tokio::task::spawn_blocking(move || {
-            let applied = partitions.apply(&image);
+            let applied = applying.partitions().apply(&image);
             if look_for_strays {
-                partitions.move_strays_aside();
+                applying.partitions().move_strays_aside();
             }
+            applying.fetchers().assignments_changed(&applying, &applied.assignments);
             applied
         });
         match applied.await {
             Ok(applied) => {
                 strays_are_known |= look_for_strays;
-                broker.fetchers().assignments_changed(&broker, &applied.assignments);
                 applied
                     .directories
                     .into_iter()

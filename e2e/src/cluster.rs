@@ -62,11 +62,22 @@ impl Default for Plan {
             brokers: 3,
             coordinators: 2,
             etcd: true,
-            settings: vec![("group.initial.rebalance.delay.ms".to_owned(), "0".to_owned())],
+            settings: default_settings(),
             network: false,
             disk_mib: None,
         }
     }
+}
+
+/// No wait for further members, and what `HIGHWATER_E2E_SET` says: `key=value`s, separated by spaces.
+fn default_settings() -> Vec<(String, String)> {
+    let set = std::env::var("HIGHWATER_E2E_SET").unwrap_or_default();
+    let set = set.split(' ').filter_map(|pair| pair.split_once('='));
+    [("group.initial.rebalance.delay.ms", "0")]
+        .into_iter()
+        .chain(set)
+        .map(|(key, value)| (key.to_owned(), value.to_owned()))
+        .collect()
 }
 
 impl Plan {

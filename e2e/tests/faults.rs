@@ -12,9 +12,11 @@ use highwater_e2e::history::Delivery;
 use highwater_e2e::load::{Load, Work, check_log};
 use highwater_e2e::monitor::Monitor;
 use highwater_e2e::power_cut::{segment, segments};
+use highwater_e2e::routed::Routed;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use std::path::Path;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 /// A topic that is created and deleted again after each round.
@@ -41,6 +43,21 @@ impl Clients {
         let load = Load::start(&cluster.bootstrap(), work);
         let monitor = Monitor::start(&cluster.bootstrap(), load.work(), &load.history);
         Self { load, monitor }
+    }
+
+    /// What they and the cluster say of their group, for a failed run.
+    fn state(&self, raw: &mut Routed) -> String {
+        let work = self.load.work();
+        let mut errors = self.load.seen.take_errors();
+        errors.truncate(10);
+        format!(
+            "{}: the coordinator answers {:?}; {} rebalances, {} retries, errors {errors:?}, committed {:?}",
+            work.group,
+            raw.committed(&work.group, &work.topic, work.partitions),
+            self.load.seen.rebalances.load(Ordering::Relaxed),
+            self.load.seen.retries.load(Ordering::Relaxed),
+            self.load.history.lock().committed
+        )
     }
 
     /// Acknowledged records, committed offsets, answers to the monitors: each has to go on.
@@ -172,7 +189,8 @@ fn recover(cluster: &mut Cluster, clients: &[Clients], round: &str) {
         }
         assert!(
             Instant::now() < deadline,
-            "{round}: no progress of acknowledgements, commits or answers: from {before:?} to {now:?}"
+            "{round}: no progress of acknowledgements, commits or answers: from {before:?} to {now:?}\n{}",
+            clients.iter().map(|c| c.state(&mut raw)).collect::<Vec<_>>().join("\n")
         );
         std::thread::sleep(Duration::from_millis(50));
     }

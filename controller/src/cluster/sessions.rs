@@ -300,6 +300,25 @@ mod tests {
     }
 
     #[test]
+    fn the_grace_belongs_to_a_registration() {
+        let mut sessions = open(1);
+        let (id, first, stream) = node(1);
+        sessions.broken(id, stream, false, ms(1_000));
+        // Another process start registers before the grace is over, and breaks at once.
+        let (second, later) = (BrokerEpoch(7), StreamId(7));
+        sessions.opened(id, second, later, ms(1_300));
+        sessions.broken(id, later, false, ms(1_400));
+        assert_eq!(
+            sessions.ended(id, first),
+            None,
+            "the end of the first one says nothing of the second"
+        );
+        assert_eq!(run(&mut sessions, 1_400, 1_800, &[]), [], "a grace of its own");
+        let gone = sessions.expired(ms(1_900));
+        assert_eq!(gone.iter().map(|gone| gone.epoch).collect::<Vec<_>>(), [second]);
+    }
+
+    #[test]
     fn a_node_of_the_same_process_needs_no_grace() {
         let mut sessions = open(1);
         let (id, _, stream) = node(1);

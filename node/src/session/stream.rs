@@ -41,6 +41,7 @@ enum End {
 /// Keeps a session up until the link is over.
 pub(super) async fn run(shared: Arc<Shared>) {
     let mut backoff = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
+    let mut told = String::new();
     loop {
         let end = tokio::select! {
             end = Session::run(&shared) => end,
@@ -60,7 +61,12 @@ pub(super) async fn run(shared: Arc<Shared>) {
                 was_registered: false,
                 reason,
             } => {
-                tracing::debug!(%reason, "no session with this controller");
+                if reason == told {
+                    tracing::debug!(%reason, "no session with this controller");
+                } else {
+                    tracing::info!(%reason, "no session with this controller; trying again");
+                }
+                told = reason;
                 shared.controllers.try_next();
             }
             End::Standby { host, port } => {
@@ -97,7 +103,7 @@ impl<'a> Session<'a> {
             Ok(Err(status)) => {
                 return match named_active_controller(&status) {
                     Some((host, port)) => End::Standby { host, port },
-                    None => broken(status.to_string()),
+                    None => broken(status.message().to_owned()),
                 };
             }
             Err(_) => return broken(format!("no session within {timeout:?}")),
@@ -141,7 +147,7 @@ impl<'a> Session<'a> {
                 .inbox
                 .message()
                 .await
-                .map_err(|status| broken(status.to_string()))?
+                .map_err(|status| broken(status.message().to_owned()))?
             {
                 None => return Err(broken("the controller ended the session".to_owned())),
                 Some(grpc::SessionResponse {
@@ -217,7 +223,7 @@ impl<'a> Session<'a> {
                         }
                     }
                     Ok(None) => return broken("the controller ended the session".to_owned()),
-                    Err(status) => return broken(status.to_string()),
+                    Err(status) => return broken(status.message().to_owned()),
                 },
                 _ = heartbeats.tick() => {
                     self.say(Said::Heartbeat(self.heartbeat()));

@@ -1,5 +1,7 @@
 //! etcd goes away, forgets, is full, or answers too late.
 
+use etcd_client::{AlarmAction, AlarmOptions, AlarmType};
+
 use super::proxy::{Mode, Proxy};
 use super::server::{EtcdCluster, Options, etcd_with};
 use super::*;
@@ -72,6 +74,7 @@ async fn a_compacted_watch_says_so_unless_nothing_of_ours_is_missing() {
     tokio::time::sleep(Duration::from_millis(1_300)).await;
     etcd.kill();
     etcd.start_again().await;
+    tokio::time::sleep(Duration::from_millis(1_000)).await;
     drop(leadership);
     let leadership = soon("the election", store.campaign("two")).await.unwrap();
     let third = store.commit(&leadership, put("topics/a", "3")).await.unwrap();
@@ -204,13 +207,12 @@ async fn an_etcd_out_of_quota_takes_nothing_and_goes_on_when_it_has_room() {
     let now = Some(etcd_client::CompactionOptions::new().with_physical());
     raw.compact(deleted.header().unwrap().revision(), now).await.unwrap();
     raw.defragment().await.unwrap();
-    raw.alarm(
-        etcd_client::AlarmAction::Deactivate,
-        etcd_client::AlarmType::Nospace,
-        None,
-    )
-    .await
-    .unwrap();
+    let alarms = raw.alarm(AlarmAction::Get, AlarmType::Nospace, None).await.unwrap();
+    let mut member = AlarmOptions::new();
+    member.with_member(alarms.alarms()[0].member_id());
+    raw.alarm(AlarmAction::Deactivate, AlarmType::Nospace, Some(member))
+        .await
+        .unwrap();
     let second = soon("room", async {
         loop {
             match store.commit(&leadership, put("topics/a", "2")).await {

@@ -72,9 +72,13 @@ async fn requests(
 ) {
     let (mut kept, mut buffer) = (Vec::new(), vec![0; 64 * 1024]);
     loop {
-        let read = from.read(&mut buffer).await.unwrap_or(0);
+        let read = tokio::select! {
+            read = from.read(&mut buffer) => read.unwrap_or(0),
+            _ = release.wait_for(|released| *released), if !kept.is_empty() => break,
+        };
         let now = mode.load(Ordering::SeqCst);
         if read == 0 {
+            // What is on its way arrives, also from one who has gone.
             break;
         }
         if now == Mode::Carry as u8 || now == Mode::LoseAnswers as u8 {

@@ -251,6 +251,33 @@ pub async fn produce(
     response.responses[0].partition_responses[0].clone()
 }
 
+/// Writes the same to many partitions with acks=all, in one request; the error codes.
+pub async fn produce_to_each(
+    client: &mut Client,
+    topic: &str,
+    partitions: impl Iterator<Item = i32>,
+    records: Bytes,
+) -> Vec<i16> {
+    let data = |index| PartitionProduceData {
+        index,
+        records: Some(records.clone()),
+        ..Default::default()
+    };
+    let request = ProduceRequest {
+        acks: -1,
+        timeout_ms: 5_000,
+        topic_data: vec![TopicProduceData {
+            name: topic.into(),
+            partition_data: partitions.map(data).collect(),
+            ..Default::default()
+        }],
+        ..Default::default()
+    };
+    let response = client.call(PRODUCE_VERSION, &request).await;
+    let answers = response.responses.iter().flat_map(|topic| &topic.partition_responses);
+    answers.map(|answer| answer.error_code).collect()
+}
+
 pub fn fetch_request(topic: &str, offset: i64, max_wait_ms: i32) -> FetchRequest {
     FetchRequest {
         max_wait_ms,

@@ -16,7 +16,7 @@ mod hand_over;
 mod many;
 mod readers;
 mod repair;
-mod throttle;
 #[allow(dead_code)]
 #[path = "../api/support.rs"]
 mod support;
+mod throttle;

@@ -16,7 +16,7 @@ use crate::cluster::{Cluster, produce, records_of, until};
 use crate::support::{batch, topic_id};
 
 const PARTITIONS: i32 = 4;
-const ROUNDS: usize = 60;
+const ROUNDS: usize = 40;
 
 /// A record that was acknowledged: where, and what.
 type Acknowledged = Vec<(i64, String)>;

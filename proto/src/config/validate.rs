@@ -6,6 +6,9 @@ use crate::config::{
 };
 use crate::types::is_internal_topic;
 
+/// Ends of the names of replication throttles.
+const THROTTLED_RATE: &str = ".replication.throttled.rate";
+
 /// Checks the configs of a topic, as they shall be stored: known keys, valid values, nothing but the default where
 /// nothing else is implemented.
 ///
@@ -49,10 +52,11 @@ pub fn validate_broker_configs(configs: &Values, cluster_wide: bool, fixed: &Sta
     })
 }
 
-/// What is accepted is obeyed: of the implemented configs, those that are defaults of topics are read again at every
-/// change, the others only at start.
+/// What is accepted is obeyed: of the implemented configs, those that are defaults of topics and the rates of replication
+/// are read again at every change, the others only at start.
 fn check_takes_effect(definition: &'static Definition, value: &str, fixed: &StaticValues) -> Result<(), ConfigError> {
-    if definition.support != Support::Implemented || is_topic_default(definition.name) {
+    let is_read_again = is_topic_default(definition.name) || definition.name.ends_with(THROTTLED_RATE);
+    if definition.support != Support::Implemented || is_read_again {
         return Ok(());
     }
     let current = BrokerLayers::fixed(fixed).get(definition).map(|found| found.value);

@@ -68,6 +68,21 @@ async fn a_leader_that_is_cut_off_stops_by_its_own_clock_before_another_leads() 
 }
 
 #[tokio::test]
+async fn a_process_that_did_not_run_for_a_while_does_not_act() {
+    let etcd = etcd().await;
+    let mut config = etcd.config("c");
+    config.lease_ttl = Duration::from_secs(2);
+    let store = EtcdStore::connect(config).await.unwrap();
+    let leadership = store.campaign("one").await.unwrap();
+    store.commit(&leadership, put("topics/a", "1")).await.unwrap();
+    // Nothing of this runtime runs, no timer either, as when the process is stopped. etcd still keeps the lease.
+    std::thread::sleep(Duration::from_millis(1_500));
+    let late = store.commit(&leadership, put("topics/a", "2")).await;
+    assert!(matches!(late, Err(CommitError::Deposed)), "{late:?}");
+    soon("the end", leadership.lost().cancelled()).await;
+}
+
+#[tokio::test]
 async fn etcd_refuses_a_leader_that_does_not_know_it_was_deposed() {
     let etcd = etcd().await;
     let (first, second, mut raw) = (store(&etcd, "c").await, store(&etcd, "c").await, etcd.client().await);

@@ -450,3 +450,16 @@ fn connection_limits_per_address_are_read() {
     let fixed = started_with(&[("group.min.session.timeout.ms", "1800001")]);
     assert!(BrokerConfig::resolve(&BrokerLayers::fixed(&fixed)).is_err());
 }
+
+#[test]
+fn replication_rates_change_while_brokers_run() {
+    let fixed = started_with(&[]);
+    for rate in ["leader.replication.throttled.rate", "follower.replication.throttled.rate"] {
+        for cluster_wide in [true, false] {
+            let accepted = validate_broker_configs(&values(&[(rate, "1000")]), cluster_wide, &fixed);
+            assert!(accepted.is_ok(), "{accepted:?}");
+        }
+    }
+    let refused = validate_broker_configs(&values(&[("replica.fetch.max.bytes", "1000")]), true, &fixed);
+    assert!(refused.is_err(), "read at start only");
+}

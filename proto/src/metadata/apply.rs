@@ -9,6 +9,7 @@ use crate::types::{BrokerEpoch, PartitionEpoch, PartitionIndex, Revision, TopicI
 
 impl MetadataImage {
     /// Applies one key put or deleted at `revision`.
+    #[expect(clippy::too_many_lines, reason = "one arm per kind of change")]
     pub(super) fn apply_change(&mut self, revision: Revision, change: &Change) {
         match change {
             Change::PutCluster(info) => self.cluster = info.clone(),

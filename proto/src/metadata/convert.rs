@@ -379,6 +379,7 @@ impl TryFrom<grpc::ConfigResource> for ConfigResource {
 
 /// A change for the wire; `modified` is the revision of its key (0 in a delta, whose own revision counts).
 #[must_use]
+#[expect(clippy::too_many_lines, reason = "one arm per kind of change")]
 pub fn change_to_grpc(modified: Revision, change: &Change) -> grpc::Change {
     use grpc::change::Change as Wire;
     let wire = match change {

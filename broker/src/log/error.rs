@@ -131,4 +131,12 @@ impl LogError {
         matches!(self, Self::Io { source, .. }
             if matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded))
     }
+
+    /// True if this process, or the system, has no more files to open: that is no fault of the disk, and passes.
+    #[must_use]
+    pub fn is_out_of_files(&self) -> bool {
+        use rustix::io::Errno;
+        matches!(self, Self::Io { source, .. }
+            if [Errno::MFILE, Errno::NFILE].iter().any(|errno| source.raw_os_error() == Some(errno.raw_os_error())))
+    }
 }

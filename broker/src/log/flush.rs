@@ -100,13 +100,14 @@ impl FlushTicket {
 
     /// Does the work: slow, and never under a lock. A failure marks the whole disk as failed, for good: after a failed
     /// fdatasync the kernel has dropped the pages, so that a second one would lie. Only that there is no room for the
-    /// epoch checkpoint is no failure: nothing that was written is lost, and the next flush tries again.
+    /// epoch checkpoint, or no file handle, is no failure: nothing that was written is lost, and the next flush tries
+    /// again.
     #[must_use]
     pub fn flush(self) -> FlushOutcome {
         let result = self.sync_files().and_then(|()| self.sync_names());
         let no_room = result.as_ref().is_err_and(|error| {
             matches!(error, LogError::Io { action, .. }
-            if *action != SYNC && error.is_disk_full())
+            if *action != SYNC && (error.is_disk_full() || error.is_out_of_files()))
         });
         match &result {
             Err(error) if !no_room => self.log_dir.fail(error),

@@ -155,6 +155,16 @@ fn note(report: &mut RecoveryReport, key: TopicPartition, name: &str, recovery: 
     }
 }
 
+/// What recovery found counts once it is flushed, and until then its files stay open: those of ten thousand logs at once
+/// are more than a process may have. A failure is the disk's, which takes all its replicas offline.
+fn flushed(mut log: Log) -> Log {
+    if let Some(ticket) = log.take_flush_ticket() {
+        let outcome = ticket.flush();
+        log.complete_flush(&outcome);
+    }
+    log
+}
+
 type Opened = (PartitionDir, TopicId, Result<(Log, Recovery), LogError>);
 
 fn open_all(log_dir: &Arc<LogDir>, directories: Vec<PartitionDir>, now: TimestampMs) -> Vec<Opened> {
@@ -169,6 +179,7 @@ fn open_all(log_dir: &Arc<LogDir>, directories: Vec<PartitionDir>, now: Timestam
     let work = || {
         while let Some((dir, topic_id)) = known.get(next.fetch_add(1, Ordering::Relaxed)) {
             let result = Log::open(log_dir, &dir.topic, dir.partition, *topic_id, Arc::clone(&config), now);
+            let result = result.map(|(log, recovery)| (flushed(log), recovery));
             opened.lock().push((dir.clone(), *topic_id, result));
         }
     };

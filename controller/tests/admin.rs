@@ -142,6 +142,20 @@ impl World {
         convert::topic_id(&created.topic_id).unwrap()
     }
 
+    async fn describe(&self, name: &str) -> grpc::describe_topics_response::Topic {
+        let request = grpc::DescribeTopicsRequest {
+            names: vec![name.into()],
+            all: false,
+        };
+        self.admin()
+            .describe_topics(request)
+            .await
+            .unwrap()
+            .into_inner()
+            .topics
+            .remove(0)
+    }
+
     async fn stop(self) {
         self.shutdown.trigger();
         self.shutdown.finished().await.unwrap();
@@ -206,7 +220,7 @@ fn settled(image: &MetadataImage) -> bool {
 }
 
 #[tokio::test]
-async fn topics_are_changed_by_their_owner_only_and_every_call_can_be_repeated() {
+async fn topics_grow_for_their_owner_only_and_every_call_can_be_repeated() {
     let world = World::start(3).await;
     let mut admin = world.admin();
     let topic_id = world.create("a", 2, 1).await;
@@ -246,7 +260,15 @@ async fn topics_are_changed_by_their_owner_only_and_every_call_can_be_repeated()
         let answer = admin.create_partitions(grow(owner, expected, count)).await.unwrap();
         assert_eq!(code(answer.into_inner().outcome), wanted, "{owner} {expected} {count}");
     }
+    world.stop().await;
+}
 
+#[tokio::test]
+async fn configs_are_set_and_unset_and_others_stay() {
+    let world = World::start(3).await;
+    let mut admin = world.admin();
+    let topic_id = world.create("a", 4, 1).await;
+    let id = convert::uuid_bytes(topic_id.0);
     let configure = |set: &[(&str, &str)], unset: &[&str]| grpc::AlterTopicConfigsRequest {
         topic_id: id.clone(),
         owner: "me".into(),
@@ -271,7 +293,18 @@ async fn topics_are_changed_by_their_owner_only_and_every_call_can_be_repeated()
         .unwrap()
         .into_inner();
     assert_eq!(code(bad.outcome), 40);
+    let described = world.describe("a").await;
+    assert_eq!(described.configs.len(), 1);
+    assert_eq!(described.configs["retention.ms"], "5000");
+    world.stop().await;
+}
 
+#[tokio::test]
+async fn another_replication_factor_is_asked_for_until_it_is_there() {
+    let world = World::start(3).await;
+    let mut admin = world.admin();
+    let topic_id = world.create("a", 4, 1).await;
+    let id = convert::uuid_bytes(topic_id.0);
     let replicate = |factor| grpc::AlterReplicationRequest {
         topic_id: id.clone(),
         owner: "me".into(),
@@ -310,8 +343,15 @@ async fn topics_are_changed_by_their_owner_only_and_every_call_can_be_repeated()
         (topic.partitions, topic.replication_factor, topic.owner.as_deref()),
         (4, 2, Some("me"))
     );
-    assert_eq!(topic.configs.len(), 1);
+    world.stop().await;
+}
 
+#[tokio::test]
+async fn topics_are_adopted_released_and_deleted_by_their_owner() {
+    let world = World::start(3).await;
+    let mut admin = world.admin();
+    let topic_id = world.create("a", 4, 1).await;
+    let id = convert::uuid_bytes(topic_id.0);
     let owned = |owner: &str| grpc::OwnedTopic {
         topic_id: id.clone(),
         owner: owner.into(),

@@ -40,12 +40,19 @@ fn codes(answer: &AlterPartitionReassignmentsResponse) -> Vec<(i32, i16, Option<
         .collect()
 }
 
-fn listed(answer: &ListPartitionReassignmentsResponse) -> Vec<(&str, i32, &[i32], &[i32], &[i32])> {
+/// Topic, partition, and its lists of replicas: all, those that join, those that leave.
+type Ongoing<'a> = (&'a str, i32, [&'a [i32]; 3]);
+
+fn listed(answer: &ListPartitionReassignmentsResponse) -> Vec<Ongoing<'_>> {
     let mut rows = Vec::new();
     for topic in &answer.topics {
         for row in &topic.partitions {
             let (all, adding, removing) = (&row.replicas, &row.adding_replicas, &row.removing_replicas);
-            rows.push((&*topic.name, row.partition_index, &all[..], &adding[..], &removing[..]));
+            rows.push((
+                &*topic.name,
+                row.partition_index,
+                [&all[..], &adding[..], &removing[..]],
+            ));
         }
     }
     rows
@@ -70,7 +77,7 @@ async fn rule_107_what_is_altered_is_listed_when_the_answer_is_there() {
     );
     let all = client.call(0, &ListPartitionReassignmentsRequest::default()).await;
     assert_eq!(all.error_message, None);
-    assert_eq!(listed(&all), [("a", 1, &[7, 8, 0][..], &[7, 8][..], &[0][..])]);
+    assert_eq!(listed(&all), [("a", 1, [&[7, 8, 0][..], &[7, 8], &[0]])]);
     let mut named = async |name: &str, partition_indexes: &[i32]| {
         let topic = ListPartitionReassignmentsTopics {
             name: name.into(),

@@ -90,6 +90,8 @@ pub struct Summary {
     pub elections: usize,
     /// Processes of brokers that began.
     pub starts: usize,
+    /// Offsets committed and read at the shard.
+    pub offsets: usize,
     /// Transactions of the store.
     pub commits: usize,
     /// Partitions that lost more than their settings can stand.
@@ -105,6 +107,7 @@ impl Summary {
         self.read += other.read;
         self.elections += other.elections;
         self.starts += other.starts;
+        self.offsets += other.offsets;
         self.commits += other.commits;
         self.given_up += other.given_up;
     }

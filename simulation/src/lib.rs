@@ -17,5 +17,6 @@ pub mod network;
 pub mod plan;
 pub mod random;
 pub mod run;
+pub mod shard;
 pub mod trace;
 pub mod world;

@@ -57,6 +57,10 @@ pub enum Action {
     NoticeLoss,
     /// A topic is deleted, or created again.
     Recreate,
+    /// Something at the shard.
+    Shard,
+    /// The shard's owner is lost, or another one comes.
+    MoveShard,
     /// A transaction that its controller had given up lands.
     LateTransaction,
 }
@@ -87,6 +91,8 @@ pub struct Plan {
     pub controllers: usize,
     /// Topics.
     pub topics: Vec<TopicPlan>,
+    /// The topic of a coordinator shard.
+    pub offsets: Option<TopicPlan>,
     /// Steps before everything heals.
     pub steps: usize,
     /// One in so many transactions of the store has no good end; 0: all have.
@@ -136,6 +142,12 @@ impl Plan {
         let brokers = [2, 3, 3, 3, 4, 5][random.below(6)];
         let topics = 1 + random.below(2);
         let topics = (0..topics).map(|_| topic(&mut random, brokers)).collect();
+        let offsets = random.one_in(2).then(|| TopicPlan {
+            partitions: 1,
+            write_caching: false,
+            unclean: false,
+            ..topic(&mut random, brokers)
+        });
         let mut actions = Vec::new();
         let mut total = 0;
         let mut add = |weight: usize, action| {
@@ -144,7 +156,14 @@ impl Plan {
                 actions.push((total, action));
             }
         };
+        // Some schedules are about the shard, and little else.
+        let about_shard = offsets.is_some() && random.one_in(2);
         for (weight, action) in WORK {
+            let weight = match action {
+                Action::Decide if about_shard => weight * 6,
+                Action::Produce | Action::Consume if about_shard => weight / 9,
+                _ => weight,
+            };
             let weight = match random.below(4) {
                 0 => weight / 3,
                 1 => weight * 2,
@@ -160,6 +179,10 @@ impl Plan {
             };
             add(weight, action);
         }
+        if offsets.is_some() {
+            add(if about_shard { 2_000 } else { 300 }, Action::Shard);
+            add(if about_shard { 20 } else { 3 }, Action::MoveShard);
+        }
         // What ends trouble is always there.
         for (weight, action) in [
             (30, Action::Start),
@@ -170,13 +193,18 @@ impl Plan {
         ] {
             add(weight, action);
         }
-        let steps = [300, 800, 1_500][random.below(3)];
+        let steps = if about_shard {
+            3_000
+        } else {
+            [300, 800, 1_500][random.below(3)]
+        };
         let store_trouble = [0, 0, 40, 8][random.below(4)];
         Self {
             seed,
             brokers,
             controllers: 2,
             topics,
+            offsets,
             steps,
             store_trouble,
             actions,

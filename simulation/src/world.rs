@@ -1,12 +1,13 @@
 //! The world: everything there is, and one thing after the other that happens in it.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use highwater_controller::cluster::election::is_unclean;
 use highwater_controller::cluster::{CreatableTopic, CreateTopics, DeleteTopics, Step, TopicTarget};
 use highwater_proto::metadata::{Change, MetadataImage};
-use highwater_proto::types::{LeaderEpoch, NodeId, PartitionIndex, TopicId, TopicPartition};
+use highwater_proto::types::{CONSUMER_OFFSETS_TOPIC, LeaderEpoch, NodeId, PartitionIndex, TopicId, TopicPartition};
 
 use crate::broker::{Broker, broker_index};
 use crate::controller::{Controller, Job, Store};
@@ -17,6 +18,7 @@ use crate::message::Message;
 use crate::network::{Arrival, Network, Peer};
 use crate::plan::{Action, Plan, TopicPlan};
 use crate::random::Random;
+use crate::shard::ShardWorld;
 use crate::trace::Trace;
 
 /// `replica.lag.time.max.ms` of all brokers.
@@ -44,8 +46,13 @@ pub struct World {
     pub(crate) trace: Trace,
     /// One in so many transactions ends badly.
     pub(crate) trouble: usize,
+    /// Calls of a shard's owner get lost and doubled.
+    pub(crate) lossy: bool,
     pub(crate) uuids: u128,
     pub(crate) contents: u64,
+    pub(crate) shard: Option<ShardWorld>,
+    /// The bytes of a shard's batches, by content.
+    pub(crate) payloads: HashMap<u64, highwater_proto::record::Batch>,
     topics: Vec<NamedTopic>,
 }
 
@@ -63,8 +70,11 @@ impl World {
             history: History::default(),
             trace,
             trouble: 0,
+            lossy: false,
             uuids: 0,
             contents: 0,
+            shard: None,
+            payloads: HashMap::new(),
             topics: Vec::new(),
             plan,
         };
@@ -91,9 +101,22 @@ impl World {
             });
             world.create_topic(index);
         }
+        world.begin_shard();
         world.calm(20);
         world.trouble = world.plan.store_trouble;
+        world.lossy = true;
         world
+    }
+
+    fn begin_shard(&mut self) {
+        let Some(plan) = self.plan.offsets else { return };
+        self.topics.push(NamedTopic {
+            name: CONSUMER_OFFSETS_TOPIC.to_owned(),
+            plan,
+            id: TopicId::ZERO,
+        });
+        self.create_topic(self.topics.len() - 1);
+        self.shard = Some(ShardWorld::new([self.next_uuid(), self.next_uuid()]));
     }
 
     /// One thing happens.
@@ -111,7 +134,17 @@ impl World {
             }
         }
         self.check_isr();
+        self.end_of_shard();
         self.history.violation.take().map_or(Ok(()), Err)
+    }
+
+    /// Nothing is promised of a shard whose partition lost more than its settings can stand.
+    fn end_of_shard(&mut self) {
+        let Some(key) = self.shard_key() else { return };
+        let lost = self.history.partitions.get(&key).is_some_and(|past| !past.guaranteed);
+        if lost && let Some(shards) = self.shard.take() {
+            self.history.summary.offsets += shards.client.done.0 + shards.client.done.1;
+        }
     }
 
     /// False if it cannot happen now.
@@ -146,6 +179,8 @@ impl World {
             Action::Elect => self.elect(),
             Action::NoticeLoss => return self.notice_loss(),
             Action::Recreate => self.recreate(),
+            Action::Shard => return self.shard_step(),
+            Action::MoveShard => self.move_shard(),
             Action::LateTransaction => return self.late_transaction(),
         }
         true
@@ -229,7 +264,7 @@ impl World {
     }
 
     fn recreate(&mut self) {
-        let index = self.random.below(self.topics.len());
+        let index = self.random.below(self.plan.topics.len());
         let name = self.topics[index].name.clone();
         if self.store.image().topic(&name).is_none() {
             return self.create_topic(index);
@@ -372,6 +407,12 @@ impl World {
             }
         }
         while self.deliver() {}
+        if self.shard.is_some() {
+            (0..2).for_each(|index| self.start_coordinator(index));
+            for _ in 0..60 {
+                self.shard_step();
+            }
+        }
     }
 
     /// Everything that was broken is whole again; then all partitions have to be, soon.
@@ -380,8 +421,10 @@ impl World {
     /// The first broken invariant.
     pub fn heal(&mut self) -> Result<(), Violation> {
         self.trouble = 0;
+        self.lossy = false;
         self.network.heal(None);
         self.trace.say(|| "everything HEALS".to_owned());
+        let done = self.shard.as_ref().map_or(0, |shards| shards.client.done.1);
         for _ in 0..800 {
             for broker in 0..self.brokers.len() {
                 self.brokers[broker].paused = false;
@@ -392,11 +435,12 @@ impl World {
             if let Some(violation) = self.history.violation.take() {
                 return Err(violation);
             }
-            if self.sick().is_none() {
+            self.end_of_shard();
+            if self.sick(done).is_none() {
                 break;
             }
         }
-        let sick = self.sick();
+        let sick = self.sick(done);
         self.history
             .check(invariants::cluster_heals::NAME, sick.map_or(Ok(()), Err));
         self.check_survivors();
@@ -404,7 +448,14 @@ impl World {
     }
 
     /// Why the cluster is not well.
-    fn sick(&self) -> Option<String> {
+    fn sick(&self, reads: usize) -> Option<String> {
+        if self
+            .shard
+            .as_ref()
+            .is_some_and(|shards| shards.client.done.1 < reads + 5)
+        {
+            return Some("the shard answers no reads".to_owned());
+        }
         let image = self.store.image();
         for (key, past) in self.history.partitions.iter().filter(|(_, past)| past.guaranteed) {
             let Some(partition) = image.partition(key.topic_id, key.partition) else {
@@ -457,7 +508,11 @@ impl World {
     /// What was done.
     #[must_use]
     pub fn summary(&self) -> Summary {
-        self.history.summary
+        let mut summary = self.history.summary;
+        if let Some(shards) = &self.shard {
+            summary.offsets += shards.client.done.0 + shards.client.done.1;
+        }
+        summary
     }
 
     /// What happened, if it was kept.

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use highwater_broker::log::{Durability, LeaderEpochs};
-use highwater_broker::replica::{AckError, BrokerView, Replica, ReplicaConfig};
+use highwater_broker::replica::{AckError, BrokerView, Replica, ReplicaConfig, ShardOwner};
 use highwater_proto::metadata::{MetadataImage, Partition, diff};
 use highwater_proto::types::{LeaderEpoch, NodeId, Offset, TopicPartition};
 
@@ -147,6 +147,7 @@ impl World {
             epochs,
             flight: None,
             asked: None,
+            shard_owner: ShardOwner::default(),
             plan,
             highest_seen,
         };
@@ -164,7 +165,7 @@ impl World {
         disk.logs.remove(&key);
         let effects = local.replica.stop(AckError::Deleted);
         for completed in effects.completed {
-            self.acknowledged(broker, completed.ack, completed.result.is_ok());
+            self.decided_ack(broker, completed.ack, completed.result);
         }
     }
 

@@ -20,30 +20,45 @@ impl World {
         let Some((broker, key)) = self.any_replica() else {
             return false;
         };
+        if Some(key) == self.shard_key() {
+            return false;
+        }
         let acks_all = !self.random.one_in(6);
         let count = 1 + self.random.below(2) as i64;
-        let content = self.next_content();
-        let Broker { disk, process, .. } = &mut self.brokers[broker];
-        let (Some(files), Some(process)) = (disk.logs.get_mut(&key), process.as_mut()) else {
-            return false;
-        };
-        let Some(local) = process.replicas.get_mut(&key) else {
-            return false;
-        };
-        let Some(past) = self.history.partitions.get_mut(&key) else {
+        let Some(local) = self.local(broker, key) else {
             return false;
         };
         if local.replica.check_append(acks_all).is_err() {
             return false;
         }
-        let epoch = local.replica.leader_epoch();
+        let (base, epoch) = (local.replica.log().end, local.replica.leader_epoch());
         let batch = Batch {
-            base: files.end(),
+            base,
             count,
             epoch,
-            content,
+            content: self.next_content(),
         };
-        local.epochs.assign(epoch, batch.base);
+        self.history.summary.produced += 1;
+        self.append_to_log(broker, key, batch);
+        if acks_all && let Some(local) = self.local(broker, key) {
+            let ack = Ack::Producer { key, batch };
+            if let Err(decided) = local.replica.wait(batch.end(), ack) {
+                self.decided_ack(broker, decided.ack, decided.result);
+            }
+        }
+        true
+    }
+
+    /// A leader appends.
+    pub(crate) fn append_to_log(&mut self, broker: usize, key: TopicPartition, batch: Batch) {
+        let Broker { disk, process, .. } = &mut self.brokers[broker];
+        let (Some(files), Some(process)) = (disk.logs.get_mut(&key), process.as_mut()) else {
+            return;
+        };
+        let (Some(local), Some(past)) = (process.replicas.get_mut(&key), self.history.partitions.get_mut(&key)) else {
+            return;
+        };
+        local.epochs.assign(batch.epoch, batch.base);
         let before = files.batches().last().copied();
         files.append(batch);
         if local.plan.write_caching {
@@ -51,20 +66,15 @@ impl World {
         }
         files.cached |= local.plan.write_caching;
         let flushed = local.flushed(files);
-        let mut effects = local.replica.appended(files.end(), flushed);
-        if acks_all && let Err(decided) = local.replica.wait(batch.end(), Ack { key, batch }) {
-            effects.completed.push(decided);
-        }
-        self.history.summary.produced += 1;
+        let effects = local.replica.appended(files.end(), flushed);
         self.trace
-            .say(|| format!("b{broker} appends {batch:?} to {}, acks_all: {acks_all}", past.name));
+            .say(|| format!("b{broker} appends {batch:?} to {}", past.name));
         let same = invariants::one_record_per_offset_and_epoch::check(past, batch, broker);
         let contiguous = invariants::offsets_are_contiguous::check(before, batch, broker);
         self.history
             .check(invariants::one_record_per_offset_and_epoch::NAME, same);
         self.history.check(invariants::offsets_are_contiguous::NAME, contiguous);
         self.carry_out(broker, key, effects);
-        true
     }
 
     /// A consumer reads on, from any replica: below its high watermark a follower's word is as good.

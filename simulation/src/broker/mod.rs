@@ -10,9 +10,10 @@ mod session;
 
 pub use process::{Ack, Broker, Flight, LocalReplica, Process, Registration, SessionState};
 
-use highwater_broker::replica::{Completed, Effects};
+use highwater_broker::replica::{AckError, Completed, Effects};
 use highwater_proto::types::{NodeId, TopicPartition};
 
+use crate::disk::Batch;
 use crate::invariants;
 use crate::network::Peer;
 use crate::world::World;
@@ -137,7 +138,15 @@ impl World {
             self.high_watermark_moved(broker, key);
         }
         for Completed { ack, result } in completed {
-            self.acknowledged(broker, ack, result.is_ok());
+            self.decided_ack(broker, ack, result);
+        }
+    }
+
+    /// What waited for the high watermark waits no longer.
+    pub(crate) fn decided_ack(&mut self, broker: usize, ack: Ack, result: Result<(), AckError>) {
+        match ack {
+            Ack::Producer { key, batch } => self.acknowledged(broker, key, batch, result.is_ok()),
+            Ack::Shard { number, end } => self.shard_wait_is_over(number, end, result),
         }
     }
 
@@ -170,8 +179,7 @@ impl World {
     }
 
     /// A producer's acks=all is decided.
-    pub(crate) fn acknowledged(&mut self, broker: usize, ack: Ack, ok: bool) {
-        let Ack { key, batch } = ack;
+    fn acknowledged(&mut self, broker: usize, key: TopicPartition, batch: Batch, ok: bool) {
         if !ok {
             self.trace.say(|| {
                 format!(
@@ -198,5 +206,6 @@ impl World {
         self.brokers[broker].process = None;
         self.brokers[broker].paused = false;
         self.network.close_all(Peer::Broker(broker), &mut self.random);
+        self.shard_waits_are_lost(broker);
     }
 }

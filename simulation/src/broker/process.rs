@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use highwater_broker::log::{Durability, FlushClaim, LeaderEpochs};
-use highwater_broker::replica::Replica;
+use highwater_broker::replica::{Replica, ShardOwner};
 use highwater_proto::metadata::{MetadataImage, NodeRegistration, NodeRole};
 use highwater_proto::types::{BrokerEpoch, NodeId, Offset, Revision, TopicPartition};
 use uuid::Uuid;
@@ -26,11 +26,21 @@ pub struct Broker {
 
 /// What waits for the high watermark.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Ack {
-    /// The partition.
-    pub key: TopicPartition,
-    /// What was appended.
-    pub batch: Batch,
+pub enum Ack {
+    /// A producer.
+    Producer {
+        /// The partition.
+        key: TopicPartition,
+        /// What was appended.
+        batch: Batch,
+    },
+    /// The owner of a shard.
+    Shard {
+        /// Which of its calls.
+        number: u64,
+        /// What the high watermark has to reach.
+        end: Offset,
+    },
 }
 
 /// How a process introduces itself.
@@ -129,6 +139,8 @@ pub struct LocalReplica {
     pub flight: Option<Flight>,
     /// A fetch is on its way over this connection.
     pub asked: Option<ConnectionId>,
+    /// Production's: the coordinator that may append here.
+    pub shard_owner: ShardOwner,
     /// What the topic promises.
     pub plan: TopicPlan,
     /// The highest high watermark so far.

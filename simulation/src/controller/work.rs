@@ -33,6 +33,10 @@ pub enum Job {
     Fence(FenceNode),
     /// A broker wants to stop.
     Leave(ConnectionId, LeaveNode),
+    /// A coordinator starts. Its session is not simulated.
+    RegisterCoordinator(RegisterNode),
+    /// It is ready.
+    UnfenceCoordinator(UnfenceNode),
     /// Proposals.
     Alter(ConnectionId, AlterPartitions),
     /// A topic.
@@ -173,6 +177,8 @@ impl Active {
                 let decision = decide(image, command, settings);
                 (Reply::Unfenced(decision.reply.is_ok()), decision.steps)
             }
+            Job::RegisterCoordinator(command) => (Reply::None, decide(image, command, settings).steps),
+            Job::UnfenceCoordinator(command) => (Reply::None, decide(image, command, settings).steps),
             Job::Fence(command) => (Reply::None, decide(image, command, settings).steps),
             Job::Leave(_, command) => {
                 let decision = decide(image, command, settings);

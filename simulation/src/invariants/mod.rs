@@ -1,6 +1,7 @@
 //! The catalogue of what always holds. One file per invariant: its name, what it says, and the check that is made
 //! whenever something happens that could break it. A mutant (`mutants/*.patch`) names the invariant that finds it.
 
+pub mod acknowledged_commits_stay;
 pub mod acknowledged_is_on_enough_disks;
 pub mod acknowledged_records_survive;
 pub mod below_high_watermark;
@@ -15,7 +16,8 @@ pub mod one_leader_per_epoch;
 pub mod one_record_per_offset_and_epoch;
 
 /// All names.
-pub const CATALOGUE: [&str; 12] = [
+pub const CATALOGUE: [&str; 13] = [
+    acknowledged_commits_stay::NAME,
     acknowledged_is_on_enough_disks::NAME,
     acknowledged_records_survive::NAME,
     below_high_watermark::NAME,

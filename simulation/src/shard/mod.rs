@@ -1,0 +1,406 @@
+//! A coordinator shard on a partition of the simulated brokers: two owners that production's controller moves it
+//! between, calls that are late, lost or doubled, and clients that come through any door.
+
+mod client;
+mod leader;
+
+use std::sync::Arc;
+
+use highwater_coordinator::group::{Now, Token};
+use highwater_coordinator::shard::{Action, Assignment, Chunk, Failure, Opened, Outcome, Shard, ShardConfig};
+use highwater_proto::kafka::ErrorCode;
+use highwater_proto::metadata::{MetadataImage, NodeRegistration, NodeRole};
+use highwater_proto::types::{
+    CONSUMER_OFFSETS_TOPIC, CoordinatorEpoch, LeaderEpoch, NodeId, Offset, PartitionIndex, ShardId, ShardKind,
+    TimestampMs, TopicPartition,
+};
+
+pub use client::ShardClient;
+
+use crate::controller::Job;
+use crate::world::World;
+use highwater_controller::cluster::{FenceNode, RegisterNode, UnfenceNode};
+
+/// Coordinators' ids are far from brokers'.
+const FIRST_COORDINATOR: i32 = 1_000_000;
+
+/// The one shard there is.
+pub const SHARD: ShardId = ShardId {
+    kind: ShardKind::Group,
+    index: PartitionIndex(0),
+};
+
+/// A coordinator's process.
+#[derive(Debug)]
+pub struct Coordinator {
+    /// Production's.
+    pub shard: Shard,
+    image: Arc<MetadataImage>,
+    incarnation: uuid::Uuid,
+}
+
+/// What an owner has asked of a leader.
+#[derive(Clone, Debug)]
+pub struct Call {
+    /// The owner.
+    pub owner: usize,
+    /// Which process of it.
+    pub incarnation: uuid::Uuid,
+    /// The broker that it took for the leader.
+    pub to: NodeId,
+    /// The call.
+    pub action: Action,
+}
+
+/// What comes back.
+#[derive(Clone, Debug)]
+pub enum Answer {
+    /// Of an opening.
+    Opened(Result<Opened, Failure>),
+    /// Of a wait.
+    HighWatermark(Result<Offset, Failure>),
+    /// Of a read.
+    Read(Result<Chunk, Failure>),
+    /// Of an append.
+    Appended(Result<Offset, Failure>),
+    /// Of a confirmation.
+    Confirmed(Result<(), Failure>),
+}
+
+/// A confirmation whose followers are being asked.
+#[derive(Clone, Debug)]
+pub struct Asking {
+    call: Call,
+    leader_epoch: LeaderEpoch,
+    witnesses: Vec<NodeId>,
+}
+
+/// All that belongs to the shard.
+#[derive(Debug)]
+pub struct ShardWorld {
+    /// Two of them.
+    pub coordinators: Vec<Coordinator>,
+    /// On their way to a leader.
+    pub calls: Vec<Call>,
+    /// On their way back: to whom, of which attempt.
+    pub answers: Vec<(Call, Answer)>,
+    /// Confirmations under way.
+    pub asking: Vec<Asking>,
+    /// Calls that wait for a high watermark, by number.
+    pub waiting: Vec<(u64, Call)>,
+    /// The owner that all doors take for the one, if they agree.
+    pub door: Option<usize>,
+    /// An owner that hears nothing of the cluster.
+    pub deaf: Option<usize>,
+    /// The client.
+    pub client: ShardClient,
+    waits: u64,
+}
+
+impl ShardWorld {
+    pub(crate) fn new(incarnations: [uuid::Uuid; 2]) -> Self {
+        let config = Arc::new(ShardConfig::default());
+        let coordinators = incarnations
+            .into_iter()
+            .map(|incarnation| Coordinator {
+                shard: Shard::new(Arc::clone(&config)),
+                image: Arc::default(),
+                incarnation,
+            })
+            .collect();
+        Self {
+            coordinators,
+            calls: Vec::new(),
+            answers: Vec::new(),
+            asking: Vec::new(),
+            waiting: Vec::new(),
+            door: None,
+            deaf: None,
+            client: ShardClient::default(),
+            waits: 0,
+        }
+    }
+}
+
+fn coordinator_id(index: usize) -> NodeId {
+    NodeId(FIRST_COORDINATOR + index as i32)
+}
+
+impl World {
+    pub(crate) fn shard_now(&self) -> Now {
+        Now {
+            wall: TimestampMs(1_000),
+            monotonic: self.now,
+        }
+    }
+
+    pub(crate) fn shard_key(&self) -> Option<TopicPartition> {
+        let image = self.store.image();
+        let topic = image.topic(CONSUMER_OFFSETS_TOPIC)?;
+        Some(TopicPartition {
+            topic_id: topic.id,
+            partition: SHARD.index,
+        })
+    }
+
+    /// Something happens at the shard; false if nothing can.
+    pub(crate) fn shard_step(&mut self) -> bool {
+        if self.shard.is_none() {
+            return false;
+        }
+        let did = match self.random.below(41) {
+            40 => self.go_deaf(),
+            0..=4 => self.tell_owner(),
+            5..=7 => self.shard_time(),
+            8..=10 => self.send_commit(),
+            11..=13 => self.send_read(),
+            14..=23 => self.deliver_call(),
+            24..=27 => self.ask_witness(),
+            _ => self.deliver_shard_answer(),
+        };
+        self.carry_out_shard();
+        did
+    }
+
+    /// Moves the shard as the loss of a coordinator does: it is fenced, and comes back.
+    pub(crate) fn move_shard(&mut self) {
+        if self.shard.is_none() {
+            return;
+        }
+        let index = self.random.below(2);
+        let image = self.store.image();
+        let node = coordinator_id(index);
+        match image.node(node) {
+            Some(known) if known.is_live() => {
+                let epoch = known.epoch;
+                self.ask(Job::Fence(FenceNode { node, epoch }));
+            }
+            _ => self.start_coordinator(index),
+        }
+    }
+
+    /// Registers a coordinator and has it unfenced.
+    pub(crate) fn start_coordinator(&mut self, index: usize) {
+        let Some(shards) = &self.shard else { return };
+        let node = coordinator_id(index);
+        let image = self.store.image();
+        match image.node(node) {
+            Some(known) if known.is_live() => {}
+            Some(known) => {
+                let (epoch, replicas) = (known.epoch, Default::default());
+                self.ask(Job::UnfenceCoordinator(UnfenceNode { node, epoch, replicas }));
+            }
+            None => {
+                let registration = NodeRegistration {
+                    role: NodeRole::Coordinator,
+                    incarnation: shards.coordinators[index].incarnation,
+                    directory_id: uuid::Uuid::nil(),
+                    endpoints: Vec::new(),
+                    rack: None,
+                    api_ranges: Vec::new(),
+                };
+                let command = RegisterNode {
+                    node_id: Some(node),
+                    cluster_id: String::new(),
+                    registration,
+                };
+                self.ask(Job::RegisterCoordinator(command));
+            }
+        }
+    }
+
+    /// An owner hears nothing of the cluster for a while, and answers all the same.
+    fn go_deaf(&mut self) -> bool {
+        let (deaf, door) = (self.random.below(3), self.random.below(3));
+        let (lossy, change) = (self.lossy, self.random.below(3));
+        if let Some(shards) = &mut self.shard {
+            if change > 0 {
+                shards.door = Some(door).filter(|door| *door < 2);
+            } else {
+                shards.deaf = Some(deaf).filter(|deaf| *deaf < 2 && lossy);
+            }
+        }
+        true
+    }
+
+    /// A coordinator's image gets closer to the present.
+    pub(crate) fn tell_owner(&mut self) -> bool {
+        let owner = self.random.below(2);
+        if self.shard.as_ref().is_some_and(|shards| shards.deaf == Some(owner)) {
+            return false;
+        }
+        let newest = self.store.revision().get();
+        let now = self.shard_now();
+        let Some(shards) = &mut self.shard else { return false };
+        let coordinator = &mut shards.coordinators[owner];
+        let behind = newest - coordinator.image.revision.get();
+        if behind == 0 {
+            return false;
+        }
+        let steps = 1 + self.random.below(behind as usize) as i64;
+        let image = self.store.image_at(coordinator.image.revision.get() + steps);
+        coordinator.image = Arc::clone(&image);
+        let mine = image
+            .shards
+            .get(&SHARD)
+            .filter(|it| it.owner == Some(coordinator_id(owner)));
+        let partition = image
+            .topic(CONSUMER_OFFSETS_TOPIC)
+            .and_then(|topic| topic.partition(SHARD.index));
+        let assignment = mine.map(|it| Assignment {
+            coordinator_epoch: it.epoch,
+            leader: partition.and_then(|it| it.leader.map(|_| it.leader_epoch)),
+        });
+        coordinator.shard.assign(assignment, now);
+        coordinator.shard.image_changed(&image, now);
+        self.trace
+            .say(|| format!("coordinator {owner} sees revision {}: {assignment:?}", image.revision));
+        true
+    }
+
+    fn shard_time(&mut self) -> bool {
+        let now = self.shard_now();
+        if let Some(shards) = &mut self.shard {
+            for coordinator in &mut shards.coordinators {
+                coordinator.shard.tick(now);
+            }
+        }
+        true
+    }
+
+    /// What the owners ask for goes on its way; replies reach the client.
+    pub(crate) fn carry_out_shard(&mut self) {
+        for owner in 0..2 {
+            loop {
+                let Some(shards) = &mut self.shard else { return };
+                let coordinator = &mut shards.coordinators[owner];
+                let Some(action) = coordinator.shard.next_action() else {
+                    break;
+                };
+                match action {
+                    Action::Reply(token, outcome) => self.shard_replied(token, outcome),
+                    Action::LoadFailed(error) => {
+                        self.history
+                            .check(crate::invariants::acknowledged_commits_stay::NAME, Err(error));
+                    }
+                    Action::Released | Action::Loaded(_) => {}
+                    action => self.call_leader(owner, action),
+                }
+            }
+        }
+    }
+
+    fn call_leader(&mut self, owner: usize, action: Action) {
+        let now = self.shard_now();
+        let Some(shards) = &mut self.shard else { return };
+        let coordinator = &mut shards.coordinators[owner];
+        let partition = coordinator
+            .image
+            .topic(CONSUMER_OFFSETS_TOPIC)
+            .and_then(|topic| topic.partition(SHARD.index));
+        let call = Call {
+            owner,
+            incarnation: coordinator.incarnation,
+            to: partition.and_then(|it| it.leader).unwrap_or(NodeId(-1)),
+            action,
+        };
+        if call.to.get() < 0 {
+            // It could not even be sent.
+            let failure = match call.action {
+                Action::Confirm { .. } => Failure::Unknown(ErrorCode::NotLeaderOrFollower),
+                _ => Failure::Refused(ErrorCode::NotLeaderOrFollower),
+            };
+            let Some((attempt, answer)) = failed(&call.action, failure) else {
+                return;
+            };
+            tell(&mut coordinator.shard, attempt, answer, now);
+        } else {
+            shards.calls.push(call);
+        }
+    }
+
+    /// An answer arrives, or what should be one is lost.
+    fn deliver_shard_answer(&mut self) -> bool {
+        let now = self.shard_now();
+        let Some(shards) = &mut self.shard else { return false };
+        if shards.answers.is_empty() {
+            return false;
+        }
+        let at = self.random.below(shards.answers.len());
+        let (call, mut answer) = shards.answers.swap_remove(at);
+        if self.lossy && self.random.one_in(20) {
+            let lost = failed(&call.action, Failure::Unknown(ErrorCode::RequestTimedOut));
+            answer = lost.map_or(answer, |(_, lost)| lost);
+        }
+        let coordinator = &mut shards.coordinators[call.owner];
+        if coordinator.incarnation != call.incarnation {
+            return true;
+        }
+        if let Some(attempt) = attempt_of(&call.action) {
+            tell(&mut coordinator.shard, attempt, answer, now);
+        }
+        true
+    }
+
+    pub(crate) fn answer_shard(&mut self, call: Call, answer: Answer) {
+        if let Some(shards) = &mut self.shard {
+            shards.answers.push((call, answer));
+        }
+    }
+
+    pub(crate) fn next_wait(&mut self, call: Call) -> u64 {
+        let Some(shards) = &mut self.shard else { return 0 };
+        shards.waits += 1;
+        shards.waiting.push((shards.waits, call));
+        shards.waits
+    }
+
+    fn shard_replied(&mut self, token: Token, outcome: Outcome) {
+        let Some(shards) = &mut self.shard else { return };
+        let (what, result) = shards.client.replied(token, outcome);
+        if result.is_err() || !what.ends_with("refused") {
+            self.trace.say(|| what);
+        }
+        self.history
+            .check(crate::invariants::acknowledged_commits_stay::NAME, result);
+    }
+}
+
+fn attempt_of(action: &Action) -> Option<u64> {
+    match action {
+        Action::Open { attempt, .. }
+        | Action::AwaitHighWatermark { attempt, .. }
+        | Action::Read { attempt, .. }
+        | Action::Append { attempt, .. }
+        | Action::Confirm { attempt, .. } => Some(*attempt),
+        _ => None,
+    }
+}
+
+/// The answer of a call that failed.
+fn failed(action: &Action, failure: Failure) -> Option<(u64, Answer)> {
+    let answer = match action {
+        Action::Open { .. } => Answer::Opened(Err(failure)),
+        Action::AwaitHighWatermark { .. } => Answer::HighWatermark(Err(failure)),
+        Action::Read { .. } => Answer::Read(Err(failure)),
+        Action::Append { .. } => Answer::Appended(Err(failure)),
+        Action::Confirm { .. } => Answer::Confirmed(Err(failure)),
+        _ => return None,
+    };
+    Some((attempt_of(action)?, answer))
+}
+
+fn tell(shard: &mut Shard, attempt: u64, answer: Answer, now: Now) {
+    match answer {
+        Answer::Opened(result) => shard.opened(attempt, result, now),
+        Answer::HighWatermark(result) => shard.high_watermark(attempt, result, now),
+        Answer::Read(result) => shard.read(attempt, result, now),
+        Answer::Appended(result) => shard.appended(attempt, result, now),
+        Answer::Confirmed(result) => shard.confirmed(attempt, result, now),
+    }
+}
+
+/// The epoch of the assignment that an image has.
+pub(crate) fn assigned_epoch(image: &MetadataImage) -> Option<CoordinatorEpoch> {
+    image.shards.get(&SHARD).map(|assignment| assignment.epoch)
+}

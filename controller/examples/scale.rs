@@ -19,13 +19,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use highwater_controller::cluster::{
-    AlterPartitions, CreatableTopic, CreateTopics, FenceNode, IsrMember, IsrProposal, Settings, TopicShape, decide,
-    reconcile,
+    AlterPartitions, CreatableTopic, CreateTopics, FenceNode, IsrMember, IsrProposal, Settings, decide, reconcile,
 };
 use highwater_controller::service::{Controller, ControllerConfig};
-use highwater_controller::store::{EmbeddedStore, Entry, Loaded, MetadataStore, Operation, layout};
+use highwater_controller::store::{EmbeddedStore, Entry, EtcdStore, Loaded, MetadataStore, Operation, layout};
 use highwater_node::clock::Clock;
-use highwater_node::config::SessionConfig;
+use highwater_node::config::{NodeConfig, SessionConfig, Sources};
 use highwater_node::shutdown::Shutdown;
 use highwater_node::transport::{Dialer, MemoryNetwork};
 use highwater_proto::config::{Profile, StaticValues, Values};
@@ -243,10 +242,9 @@ fn create(image: &MetadataImage, settings: &Settings) {
         topics: vec![CreatableTopic {
             name: format!("new-{count}"),
             topic_id: TopicId(Uuid::new_v4()),
-            shape: TopicShape::Counts {
-                partitions: Some(count),
-                replication_factor: Some(3),
-            },
+            partitions: count,
+            replication_factor: 3,
+            assignments: Vec::new(),
             configs: Vec::new(),
             owner: Default::default(),
         }],
@@ -312,7 +310,17 @@ async fn lose_a_broker(led: usize, etcd: Option<String>) {
     let folder = tempfile::tempdir().unwrap();
     let store: Arc<dyn MetadataStore> = match &etcd {
         None => Arc::new(EmbeddedStore::open(folder.path()).unwrap()),
-        Some(_) => panic!("this build has no etcd store"),
+        Some(endpoint) => {
+            let sources = Sources {
+                flags: vec![
+                    ("etcd.endpoints".to_owned(), endpoint.clone()),
+                    ("cluster.name".to_owned(), format!("scale-{}", Uuid::new_v4())),
+                ],
+                ..Sources::default()
+            };
+            let config = NodeConfig::load(Profile::Cluster, &sources).unwrap();
+            Arc::new(EtcdStore::connect(config.etcd.unwrap()).await.unwrap())
+        }
     };
     let session = SessionConfig {
         reconnect_grace: Duration::from_millis(300),

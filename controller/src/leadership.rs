@@ -181,7 +181,7 @@ impl Standby {
             if !self.complete {
                 self.reload(office).await?;
             }
-            self.watch = Some(office.store.watch(self.view.seen_revision()).await?);
+            self.watch = Some(office.store.watch(self.view.image().revision).await?);
             say(
                 office,
                 self.behind.as_ref().map_or(Ok(()), |behind| Err(behind.to_string())),
@@ -191,14 +191,13 @@ impl Standby {
         match watch.next().await {
             Ok(event) => {
                 let generation = self.view.image().cluster.generation;
-                if let Some(update) = self.view.seen(&event).map_err(NotReady::Layout)? {
-                    let image = self.view.image();
-                    if image.cluster.generation == generation || generation == 0 {
-                        office.updates.publish(&update, image);
-                    } else {
-                        // The store was restored: what it has does not follow on what was seen.
-                        (self.watch, self.complete) = (None, false);
-                    }
+                let update = self.view.seen(&event).map_err(NotReady::Layout)?;
+                let image = self.view.image();
+                if image.cluster.generation == generation || generation == 0 {
+                    office.updates.publish(&update, image);
+                } else {
+                    // The store was restored: what it has does not follow on what was seen.
+                    (self.watch, self.complete) = (None, false);
                 }
             }
             Err(WatchError::Closed) => self.watch = None,
@@ -232,7 +231,7 @@ impl Standby {
         if self.complete && !self.view.image().cluster.cluster_id.is_empty() {
             let barrier = self.view.transaction(&self.view.barrier());
             match office.store.commit(leadership, barrier).await {
-                Ok(revision) if revision <= self.view.seen_revision() => {
+                Ok(revision) if revision <= self.view.image().revision => {
                     tracing::info!("the store went back, reading the metadata");
                 }
                 Ok(revision) => {
@@ -251,7 +250,7 @@ impl Standby {
     }
 
     async fn see(&mut self, office: &Office, revision: Revision) -> Result<(), NotReady> {
-        while self.view.seen_revision() < revision {
+        while self.view.image().revision < revision {
             self.step(office).await?;
         }
         Ok(())

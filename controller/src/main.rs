@@ -7,12 +7,14 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use clap::Parser;
 use highwater_controller::process::{ControllerProcess, ProcessParts};
+use highwater_controller::restore::Restored;
 use highwater_controller::store::{EmbeddedStore, EtcdStore, MetadataStore};
 use highwater_node::config::{LoadError, NodeConfig, Sources};
 use highwater_node::data_dir::DataDir;
 use highwater_node::process::{self, CONFIGURATION_HELP, CommonArgs, Part, Surroundings};
 use highwater_node::shutdown::Shutdown;
 use highwater_proto::config::Profile;
+use highwater_proto::types::Revision;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -53,6 +55,22 @@ struct Args {
     grpc: Option<String>,
     #[command(flatten)]
     common: CommonArgs,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+/// What to do instead of running a controller.
+#[derive(Clone, Copy, Debug, clap::Subcommand)]
+enum Command {
+    /// Lets the cluster go on from a store that was restored from a backup; the options stand before it.
+    ///
+    /// Run it once after the restore, with no controller active. Controllers that notice an older store decide nothing,
+    /// and say in /readyz and in their log which revision was seen.
+    Restore {
+        /// The highest revision that any node or controller has seen
+        #[arg(long, value_name = "REVISION")]
+        seen_revision: i64,
+    },
 }
 
 impl Args {
@@ -66,11 +84,16 @@ impl Args {
 }
 
 fn main() -> ExitCode {
+    let args = Args::parse();
+    let command = args.command;
     process::main(
         "highwater-controller",
         Profile::Cluster,
-        Args::parse().sources(),
-        |config| process::run_part(config, start),
+        args.sources(),
+        async move |config| match command {
+            None => process::run_part(config, start).await,
+            Some(Command::Restore { seen_revision }) => restore(config, Revision(seen_revision)).await,
+        },
     )
 }
 
@@ -108,6 +131,13 @@ async fn start(config: NodeConfig, surroundings: Surroundings) -> anyhow::Result
         controller,
         _data_dir: data_dir,
     })
+}
+
+async fn restore(config: NodeConfig, seen: Revision) -> anyhow::Result<()> {
+    let (store, _data_dir) = open_store(&config).await?;
+    let Restored { generation, revision } = highwater_controller::restore::restore(&store, seen).await?;
+    tracing::info!(generation, %revision, "the cluster goes on from here; start the controllers");
+    Ok(())
 }
 
 async fn open_store(config: &NodeConfig) -> anyhow::Result<(Arc<dyn MetadataStore>, Option<DataDir>)> {

@@ -65,16 +65,12 @@ pub struct Restored {
 ///
 /// # Errors
 /// [`RestoreError`]; a run that did not come to its end is harmless, and to be repeated.
-pub async fn restore<S>(store: &S, seen: Revision) -> Result<Restored, RestoreError>
-where
-    S: MetadataStore + Clone,
-{
+pub async fn restore(store: &Arc<dyn MetadataStore>, seen: Revision) -> Result<Restored, RestoreError> {
     let leadership = tokio::time::timeout(CAMPAIGN_TIMEOUT, store.campaign(CANDIDATE))
         .await
         .map_err(|_| RestoreError::Led)??;
-    let store: Arc<dyn MetadataStore> = Arc::new(store.clone());
     let leadership = Arc::new(leadership);
-    let restored = lift(&store, &leadership, seen).await;
+    let restored = lift(store, &leadership, seen).await;
     if let Some(leadership) = Arc::into_inner(leadership) {
         store.resign(leadership).await;
     }

@@ -485,7 +485,9 @@ async fn a_store_restored_from_a_backup_is_refused_until_the_cluster_is_told() {
     assert!(!only.health.is_ready(), "{}", only.health.report());
     assert_eq!(*broker.image(), *seen, "a lower snapshot is refused");
 
-    let restored = restore::restore(&store, seen.revision).await.unwrap();
+    let restored = restore::restore(&(Arc::new(store) as Arc<dyn MetadataStore>), seen.revision)
+        .await
+        .unwrap();
     assert_eq!(restored.generation, seen.cluster.generation + 1);
     let revision = create(&broker, "after").await;
     let image = broker.wait_for_revision(revision, WAIT).await.unwrap();

@@ -152,7 +152,7 @@ impl Active {
             let steps = job.decide(self.view.image(), &self.settings);
             match self.commit_all(steps).await {
                 // An answer from memory is one of the active controller only while it is that.
-                Ok(()) if lost.is_cancelled() => job.answer(Err(DecisionError::NotActive)),
+                Ok(()) if !self.store.holds(&self.leadership) => job.answer(Err(DecisionError::NotActive)),
                 Ok(()) => job.answer(Ok(Arc::clone(self.view.image()))),
                 Err(error) => {
                     let (answer, end) = self.recover(error).await;

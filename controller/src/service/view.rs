@@ -15,8 +15,6 @@ use crate::store::{Guard, Key, Loaded, Operation, Transaction, WatchEvent};
 #[derive(Default)]
 pub(crate) struct StoreView {
     image: Arc<MetadataImage>,
-    /// The newest revision that was seen, of whatever.
-    seen: Revision,
     /// Revisions of all keys but those of partitions, whose epochs are in the image.
     revisions: HashMap<Key, Revision>,
 }
@@ -30,13 +28,7 @@ impl StoreView {
         let image = Arc::new(MetadataImage::from_snapshot(&layout::snapshot(&loaded)?));
         let others = loaded.entries.into_iter().filter(|entry| !is_partition(&entry.key));
         let revisions = others.map(|entry| (entry.key, entry.modified)).collect();
-        let seen = image.revision;
-        Ok(Self { image, seen, revisions })
-    }
-
-    /// The newest revision of the store that was seen. It may be one that is none of the cluster's: of an election.
-    pub(crate) fn seen_revision(&self) -> Revision {
-        self.seen
+        Ok(Self { image, revisions })
     }
 
     /// The image.
@@ -93,24 +85,21 @@ impl StoreView {
         })
     }
 
-    /// A transaction of whoever leads was seen. Answers the update that leads to the new image, if it wrote metadata:
-    /// the active controller knows nothing of other revisions, and all nodes count alike.
+    /// A transaction of whoever leads was seen. Answers the update that leads to the new image. It may be empty: every
+    /// revision is shown, so that all nodes count alike.
     ///
     /// # Errors
     /// If a key or value is not of this release.
-    pub(crate) fn seen(&mut self, event: &WatchEvent) -> Result<Option<MetadataUpdate>, LayoutError> {
+    pub(crate) fn seen(&mut self, event: &WatchEvent) -> Result<MetadataUpdate, LayoutError> {
         let update = layout::update(&self.image, event)?;
         for operation in &event.operations {
             self.wrote(event.revision, operation);
         }
-        self.seen = self.seen.max(event.revision);
-        let is_metadata = |operation: &Operation| !operation.key().starts_with(layout::ELECTION_PREFIX);
-        Ok(event.operations.iter().any(is_metadata).then(|| self.apply(update)))
+        Ok(self.apply(update))
     }
 
     fn apply(&mut self, update: MetadataUpdate) -> MetadataUpdate {
         self.image = Arc::new(self.image.apply(&update));
-        self.seen = self.seen.max(update.revision);
         update
     }
 

@@ -199,6 +199,12 @@ pub trait MetadataStore: Send + Sync + 'static {
     /// If waiting does not help.
     async fn campaign(&self, candidate: &str) -> Result<Leadership, StoreError>;
 
+    /// Whether the leadership may be acted upon at this moment, by this process's own clock: more than
+    /// [`Leadership::lost`] says to a process that did not run for a while.
+    fn holds(&self, leadership: &Leadership) -> bool {
+        !leadership.lost().is_cancelled()
+    }
+
     /// Gives the leadership back, and waits (bounded) until the store has it. Dropping it does the same in the
     /// background, which may come to nothing in a process that ends.
     async fn resign(&self, leadership: Leadership);

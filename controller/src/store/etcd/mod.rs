@@ -138,6 +138,10 @@ impl MetadataStore for EtcdStore {
         }))
     }
 
+    fn holds(&self, leadership: &Leadership) -> bool {
+        self.held(leadership).is_some_and(|held| held.is_ours())
+    }
+
     async fn resign(&self, leadership: Leadership) {
         let held = self.held(&leadership);
         drop(leadership);

@@ -5,7 +5,7 @@ SHELL := bash
 
 HIGHWATER := target/release/highwater
 
-.PHONY: help run cluster test lint unit e2e deny fuzz bench faults simulate setup setup-etcd setup-test release
+.PHONY: help run cluster test lint unit e2e deny fuzz bench faults simulate mutants setup setup-etcd setup-test release
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -76,3 +76,6 @@ faults: setup-test release ## Long fault and crash runs; ROUNDS a suite, SEED fo
 
 simulate: setup ## More schedules of the simulation; SEEDS of them from FIRST on, or MINUTES long; SIMULATION_SEED plays one
 	cargo run -p highwater-simulation --locked
+
+mutants: setup ## Break production's rules one at a time; the simulation must find each
+	tools/mutants

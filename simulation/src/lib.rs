@@ -7,6 +7,7 @@
 //! what the world has seen ([`history`]); a seed that breaks one is played again with its trace.
 
 pub mod broker;
+mod calm;
 pub mod controller;
 pub mod disk;
 mod faults;

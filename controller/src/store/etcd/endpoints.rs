@@ -86,6 +86,12 @@ impl Endpoints {
         self.timeout
     }
 
+    /// The number of the first endpoint, and one more for each time that one was given up.
+    #[cfg(test)]
+    pub(super) fn turn(&self) -> usize {
+        self.current.lock().turn
+    }
+
     fn url(&self, turn: usize) -> &str {
         &self.urls[turn % self.urls.len()]
     }

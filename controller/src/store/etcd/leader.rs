@@ -73,7 +73,8 @@ impl LeaderWatch {
             .await?;
         let revision = header_revision(found.header())?;
         self.show(revision, found.take_kvs().first().map(name));
-        let mut events = EventStream::open(endpoints, Scope::Key(key), revision + 1).await?;
+        // Not from the next revision: etcd gives no sign of life to a watch that begins in the future.
+        let mut events = EventStream::open(endpoints, Scope::Key(key), revision).await?;
         loop {
             let batch = match events.next().await {
                 Ok(batch) => batch,

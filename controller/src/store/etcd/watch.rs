@@ -82,17 +82,21 @@ impl Watching<'_> {
 
     /// One stream, to its end.
     async fn follow(&mut self) -> Ended {
-        match resume(self.endpoints, self.keys, self.after).await {
-            Ok(Resume::NothingNew(revision)) => self.complete = self.complete.max(revision),
-            Ok(Resume::News) => {}
+        let start = match resume(self.endpoints, self.keys, self.after).await {
+            Ok(Resume::NothingNew(revision)) => {
+                self.complete = self.complete.max(revision);
+                // Not the one after: etcd gives no sign of life to a watch that begins in the future.
+                self.complete
+            }
+            Ok(Resume::News) => self.complete + 1,
             Ok(Resume::WentBack) => {
                 tracing::warn!(after = %self.after, "the store has less than it had: was it restored?");
                 return Ended::Compacted;
             }
             Err(failure) => return Ended::Broken(failure),
-        }
+        };
         let scope = Scope::Prefix(self.keys.prefix().to_owned());
-        let mut stream = match EventStream::open(self.endpoints, scope, self.complete + 1).await {
+        let mut stream = match EventStream::open(self.endpoints, scope, start).await {
             Ok(stream) => stream,
             Err(failure) => return Ended::Broken(failure),
         };
@@ -101,6 +105,9 @@ impl Watching<'_> {
                 Ok(batch) => {
                     self.pause = FIRST_PAUSE;
                     for event in transactions(self.keys, &batch.events) {
+                        if event.revision <= self.after {
+                            continue;
+                        }
                         self.after = event.revision;
                         if self.sender.send(Ok(event)).await.is_err() {
                             return Ended::Broken(Failure::NotDone("nobody watches".to_owned()));
@@ -112,8 +119,20 @@ impl Watching<'_> {
                     stream.blame(self.endpoints, &failure);
                     return Ended::Broken(failure);
                 }
-                Err(Ended::Compacted) => return Ended::Compacted,
+                Err(Ended::Compacted) => return self.compacted().await,
             }
+        }
+    }
+
+    /// What the stream was to go on from is no longer kept. That ends the watch only if something of ours was in it.
+    async fn compacted(&mut self) -> Ended {
+        match resume(self.endpoints, self.keys, self.after).await {
+            Ok(Resume::NothingNew(revision)) if revision > self.complete => {
+                self.complete = revision;
+                Ended::Broken(Failure::Compacted)
+            }
+            Ok(_) => Ended::Compacted,
+            Err(failure) => Ended::Broken(failure),
         }
     }
 }

@@ -69,12 +69,17 @@ async fn a_compacted_watch_says_so_unless_nothing_of_ours_is_missing() {
     let mut behind = store.watch(first).await.unwrap();
     let error = soon("the end of the watch", behind.next()).await.unwrap_err();
     assert_eq!(error, WatchError::Compacted { after: first });
-    // One that has all of ours goes on, also over a new connection, as far as it knows that.
+    // One that has all of ours goes on, also over a new connection.
     let mut up_to_date = store.watch(second).await.unwrap();
-    tokio::time::sleep(Duration::from_millis(1_300)).await;
     etcd.kill();
     etcd.start_again().await;
-    tokio::time::sleep(Duration::from_millis(1_000)).await;
+    // These two and that of the election.
+    soon("the watches", async {
+        while etcd.watches().await < 3 {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    })
+    .await;
     drop(leadership);
     let leadership = soon("the election", store.campaign("two")).await.unwrap();
     let third = store.commit(&leadership, put("topics/a", "3")).await.unwrap();
@@ -83,6 +88,27 @@ async fn a_compacted_watch_says_so_unless_nothing_of_ours_is_missing() {
         assert_eq!((elected.revision, elected.operations.len()), (leadership.created(), 0));
         assert_eq!(soon("the third event", watch.next()).await.unwrap().revision, third);
     }
+}
+
+#[tokio::test]
+async fn where_nothing_happens_nothing_is_given_up() {
+    let etcd = etcd().await;
+    let store = EtcdStore::connect_from(etcd.config("c"), 0).await.unwrap();
+    let leadership = store.campaign("one").await.unwrap();
+    let mut watch = store.watch(leadership.created()).await.unwrap();
+    // Long enough for watches to ask for a sign of life, and to miss it if there is none.
+    let quiet = tokio::time::timeout(Duration::from_millis(3_500), watch.next()).await;
+    assert!(quiet.is_err());
+    assert_eq!(store.inner.endpoints.turn(), 0, "etcd answered all the time");
+    // And a watch that hears nothing any more is noticed.
+    etcd.freeze();
+    soon("a new connection", async {
+        while store.inner.endpoints.turn() == 0 {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    })
+    .await;
+    etcd.thaw();
 }
 
 #[tokio::test]

@@ -77,6 +77,7 @@ async fn a_process_that_did_not_run_for_a_while_does_not_act() {
     store.commit(&leadership, put("topics/a", "1")).await.unwrap();
     // Nothing of this runtime runs, no timer either, as when the process is stopped. etcd still keeps the lease.
     std::thread::sleep(Duration::from_millis(1_500));
+    assert!(!store.holds(&leadership));
     let late = store.commit(&leadership, put("topics/a", "2")).await;
     assert!(matches!(late, Err(CommitError::Deposed)), "{late:?}");
     soon("the end", leadership.lost().cancelled()).await;

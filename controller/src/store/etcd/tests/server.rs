@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use highwater_node::config::EtcdConfig;
 use rustix::process::{Pid, Signal, kill_process};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 /// Where `make setup-etcd` puts it.
 fn binary() -> PathBuf {
@@ -166,6 +167,19 @@ impl EtcdServer {
             Err(etcd_client::Error::GRpcStatus(status)) => status.code() == tonic::Code::InvalidArgument,
             Err(_) => false,
         }
+    }
+
+    /// How many watches it serves.
+    pub(super) async fn watches(&self) -> usize {
+        let mut connection = tokio::net::TcpStream::connect(self.address()).await.unwrap();
+        let request = "GET /metrics HTTP/1.1\r\nhost: test\r\nconnection: close\r\n\r\n";
+        connection.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        connection.read_to_string(&mut answer).await.unwrap();
+        let line = answer
+            .lines()
+            .find_map(|line| line.strip_prefix("etcd_debugging_mvcc_watcher_total "));
+        line.unwrap().trim().parse().unwrap()
     }
 
     fn signal(&self, signal: Signal) {

@@ -5,18 +5,23 @@ use std::collections::BTreeMap;
 use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash as _, Hasher as _};
 use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use highwater_proto::types::PartitionIndex;
-use parking_lot::MutexGuard;
+use parking_lot::{Mutex, MutexGuard};
 
 use super::{Partitions, checkpoint};
 use crate::log::{LogError, RetiredSegments, set_segments_aside};
+use crate::partition::Partition;
 
 /// `flush.ms` at its default, 2^63-1 milliseconds, and all that is as good as that.
 const NEVER: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
 /// Logs whose segments are renamed together: bounds how long the log starts wait to be written.
 const REMOVAL_BATCH: usize = 256;
+/// Logs that are closed at a time: enough to keep a disk busy.
+const CLOSING_THREADS: usize = 8;
 
 impl Partitions {
     /// Writes the high watermarks if they differ from those that `last` is the digest of; the new digest.
@@ -143,11 +148,30 @@ impl Partitions {
         if let Err(error) = self.checkpoint_high_watermarks(0) {
             tracing::warn!(%error, "cannot write the high watermarks");
         }
-        for partition in self.all() {
-            partition.close_clean()?;
-        }
+        close_all(&self.all())?;
         self.log_dir.close_clean()
     }
+}
+
+/// Closes the logs, several at a time: each waits for the disk, and ten thousand have to be done within the grace of a
+/// stop.
+fn close_all(partitions: &[Arc<Partition>]) -> Result<(), LogError> {
+    let (next, failed) = (AtomicUsize::new(0), Mutex::new(None));
+    let work = || {
+        while let Some(partition) = partitions.get(next.fetch_add(1, Ordering::Relaxed)) {
+            if let Err(error) = partition.close_clean() {
+                failed.lock().get_or_insert(error);
+                return;
+            }
+        }
+    };
+    std::thread::scope(|scope| {
+        for _ in 1..partitions.len().min(CLOSING_THREADS) {
+            scope.spawn(work);
+        }
+        work();
+    });
+    failed.into_inner().map_or(Ok(()), Err)
 }
 
 fn set_aside(

@@ -9,33 +9,38 @@ use crate::store::etcd::failure::{Failure, header_revision};
 use crate::store::etcd::keys::Keys;
 use crate::store::{Entry, Loaded};
 
-/// Keys of one page. Values are some hundred bytes; etcd takes none over 1.5 MiB.
-const PAGE_KEYS: i64 = 2_000;
+/// Keys of one page, of some hundred bytes each. etcd counts all that is left for every page: many small ones take time
+/// that grows with the square of the keys.
+pub(super) const PAGE_KEYS: i64 = 25_000;
 /// Largest page that is taken, in bytes.
 const MAX_PAGE_BYTES: usize = 256 << 20;
 /// How often a load begins anew because its revision was compacted meanwhile.
 const ATTEMPTS: usize = 3;
 
 /// Everything, linearizably.
-pub(super) async fn load(endpoints: &Endpoints, keys: &Keys) -> Result<Loaded, Failure> {
-    let mut outcome = load_once(endpoints, keys).await;
+pub(super) async fn load(endpoints: &Endpoints, keys: &Keys, page_keys: i64) -> Result<Loaded, Failure> {
+    let mut outcome = load_once(endpoints, keys, page_keys).await;
     for _ in 1..ATTEMPTS {
         if !matches!(outcome, Err(Failure::Compacted)) {
             break;
         }
-        outcome = load_once(endpoints, keys).await;
+        outcome = load_once(endpoints, keys, page_keys).await;
     }
     outcome
 }
 
-async fn load_once(endpoints: &Endpoints, keys: &Keys) -> Result<Loaded, Failure> {
+async fn load_once(endpoints: &Endpoints, keys: &Keys, page_keys: i64) -> Result<Loaded, Failure> {
     let mut loaded = Loaded::default();
     let (end, marker) = (keys.end(), keys.marker());
     // The first page is of the newest revision, and says which that is; the others are of the same.
     let mut revision = 0;
     let mut start = keys.prefix().as_bytes().to_vec();
     loop {
-        let page = |client| page(client, start.clone(), end.clone(), revision);
+        let page = |client| {
+            let options = GetOptions::new().with_range(end.as_str());
+            let options = options.with_limit(page_keys).with_revision(revision);
+            page(client, start.clone(), options)
+        };
         let mut page = endpoints.repeat(page).await?;
         if revision == 0 {
             revision = header_revision(page.header())?;
@@ -59,11 +64,7 @@ async fn load_once(endpoints: &Endpoints, keys: &Keys) -> Result<Loaded, Failure
     Ok(loaded)
 }
 
-async fn page(client: Client, start: Vec<u8>, end: String, revision: i64) -> Result<GetResponse, etcd_client::Error> {
-    let options = GetOptions::new()
-        .with_range(end)
-        .with_limit(PAGE_KEYS)
-        .with_revision(revision);
+async fn page(client: Client, start: Vec<u8>, options: GetOptions) -> Result<GetResponse, etcd_client::Error> {
     let mut kv = client.kv_client().max_decoding_message_size(MAX_PAGE_BYTES);
     kv.get(start, Some(options)).await
 }

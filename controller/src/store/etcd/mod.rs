@@ -109,7 +109,7 @@ impl Inner {
 #[tonic::async_trait]
 impl MetadataStore for EtcdStore {
     async fn load(&self) -> Result<Loaded, StoreError> {
-        Ok(load::load(&self.inner.endpoints, &self.inner.keys).await?)
+        Ok(load::load(&self.inner.endpoints, &self.inner.keys, load::PAGE_KEYS).await?)
     }
 
     async fn commit(&self, leadership: &Leadership, transaction: Transaction) -> Result<Revision, CommitError> {

@@ -109,7 +109,9 @@ async fn a_load_is_of_one_revision_however_many_pages_it_has() {
     };
     let mut values = std::collections::BTreeSet::new();
     while values.len() < 3 {
-        let loaded = store.load().await.unwrap();
+        let loaded = load::load(&store.inner.endpoints, &store.inner.keys, 1_000)
+            .await
+            .unwrap();
         let value = |key: &str| {
             loaded
                 .entries

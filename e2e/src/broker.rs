@@ -5,6 +5,7 @@
 //! `HIGHWATER_E2E_BOOTSTRAP=HOST:PORT` against any broker that runs already (tests that kill it then fail).
 
 use crate::cluster::Cluster;
+use crate::kafka_peer::{KafkaPeer, run};
 use crate::raw::Raw;
 use crate::routed::Routed;
 use crate::setup;
@@ -292,53 +293,6 @@ impl Drop for Highwater {
             eprintln!("---- the end of highwater's log\n{}\n----", self.log_tail());
         }
     }
-}
-
-/// Apache Kafka, driven by `e2e/bench/kafka-peer`.
-pub struct KafkaPeer {
-    _scratch: TempDir,
-    dir: PathBuf,
-    port: u16,
-}
-
-impl KafkaPeer {
-    fn start(settings: &[(&str, &str)], disk: Option<&Path>) -> Self {
-        let scratch = TempDir::with_prefix("kafka-e2e-").expect("a temporary folder");
-        let dir = disk.unwrap_or(scratch.path()).join("peer");
-        let peer = Self {
-            _scratch: scratch,
-            dir,
-            port: free_port(),
-        };
-        let mut command = peer.verb("start");
-        command.args(["-n", "1", "-p", &peer.port.to_string()]);
-        for (key, value) in settings {
-            command.arg("-o").arg(format!("{key}={value}"));
-        }
-        run(command);
-        peer
-    }
-
-    fn verb(&self, verb: &str) -> Command {
-        let mut command = Command::new(setup::root().join("e2e/bench/kafka-peer"));
-        command
-            .arg(verb)
-            .arg(&self.dir)
-            .env("KAFKA_HEAP", "-Xmx1G -Xms256M")
-            .stdout(Stdio::null());
-        command
-    }
-}
-
-impl Drop for KafkaPeer {
-    fn drop(&mut self) {
-        run(self.verb("stop"));
-    }
-}
-
-fn run(mut command: Command) {
-    let status = command.status().expect("the script starts");
-    assert!(status.success(), "{command:?} ended with {status}");
 }
 
 /// The broker a client suite runs against.

@@ -6,6 +6,7 @@ use crate::broker::free_port;
 use crate::client::wait_until;
 use crate::disk::Disk;
 use crate::network::Network;
+pub use crate::plan::{Id, Kind, Plan, name};
 use crate::process::Process;
 use crate::routed::Routed;
 use crate::setup;
@@ -18,86 +19,6 @@ use tempfile::TempDir;
 
 /// How long a process may take until it is ready.
 const READY: Duration = Duration::from_secs(60);
-
-/// What kind of process.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Kind {
-    /// etcd, one process of which makes the whole store.
-    Etcd,
-    /// A controller.
-    Controller,
-    /// A broker.
-    Broker,
-    /// A coordinator.
-    Coordinator,
-}
-
-/// One process: its kind and number, from 0.
-pub type Id = (Kind, usize);
-
-/// What to start.
-#[derive(Clone)]
-pub struct Plan {
-    /// How many controllers.
-    pub controllers: usize,
-    /// How many brokers; their ids are 1, 2, …
-    pub brokers: usize,
-    /// How many coordinators.
-    pub coordinators: usize,
-    /// Whether there is an etcd; else the one controller has a store of its own.
-    pub etcd: bool,
-    /// Configs of all processes.
-    pub settings: Vec<(String, String)>,
-    /// Whether each process has an address of its own, so that cables between them can be cut.
-    pub network: bool,
-    /// Whether each broker and etcd have a disk of their own, of so many MiB.
-    pub disk_mib: Option<u32>,
-}
-
-impl Default for Plan {
-    /// etcd, three controllers, three brokers, two coordinators, on this machine's loopback.
-    fn default() -> Self {
-        Self {
-            controllers: 3,
-            brokers: 3,
-            coordinators: 2,
-            etcd: true,
-            settings: default_settings(),
-            network: false,
-            disk_mib: None,
-        }
-    }
-}
-
-/// No wait for further members, and what `HIGHWATER_E2E_SET` says: `key=value`s, separated by spaces.
-fn default_settings() -> Vec<(String, String)> {
-    let set = std::env::var("HIGHWATER_E2E_SET").unwrap_or_default();
-    let set = set.split(' ').filter_map(|pair| pair.split_once('='));
-    [("group.initial.rebalance.delay.ms", "0")]
-        .into_iter()
-        .chain(set)
-        .map(|(key, value)| (key.to_owned(), value.to_owned()))
-        .collect()
-}
-
-impl Plan {
-    /// With this config in all processes.
-    #[must_use]
-    pub fn set(mut self, key: &str, value: &str) -> Self {
-        self.settings.push((key.to_owned(), value.to_owned()));
-        self
-    }
-
-    /// All processes, in the order in which they need each other.
-    pub fn ids(&self) -> Vec<Id> {
-        let of = |kind, count| (0..count).map(move |i| (kind, i));
-        of(Kind::Etcd, usize::from(self.etcd))
-            .chain(of(Kind::Controller, self.controllers))
-            .chain(of(Kind::Broker, self.brokers))
-            .chain(of(Kind::Coordinator, self.coordinators))
-            .collect()
-    }
-}
 
 /// Where a process listens.
 struct Addresses {
@@ -441,16 +362,6 @@ fn keep_logs(from: &Path, to: &Path) {
         if entry.path().extension().is_some_and(|extension| extension == "log") {
             let _ = std::fs::copy(entry.path(), to.join(entry.file_name()));
         }
-    }
-}
-
-/// What a process is called, in logs and messages: brokers by their id.
-pub fn name((kind, number): Id) -> String {
-    match kind {
-        Kind::Etcd => "etcd".to_owned(),
-        Kind::Controller => format!("controller-{number}"),
-        Kind::Broker => format!("broker-{}", number + 1),
-        Kind::Coordinator => format!("coordinator-{number}"),
     }
 }
 

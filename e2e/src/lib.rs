@@ -2,7 +2,8 @@
 //! the broker, the controller or the coordinator.
 //!
 //! - [`broker`]: the broker under test as a process: Highwater, or Apache Kafka to check the suites themselves
-//! - [`cluster`]: a whole cluster of processes, on a [`network`] whose cables can be cut
+//! - [`cluster`]: a whole cluster of processes, by a [`plan`], on a [`network`] whose
+//!   cables can be cut
 //! - [`raw`]: a Kafka client of single requests, over the `kafka-protocol` crate; [`routed`]: the same for several brokers
 //! - [`client`] and its drivers: real clients behind one interface
 //! - [`power_cut`]: what a power cut may leave of a data folder
@@ -22,11 +23,13 @@ pub mod disk;
 pub mod faults;
 pub mod generation;
 pub mod history;
+pub mod kafka_peer;
 pub mod kcat;
 pub mod layering;
 pub mod load;
 pub mod monitor;
 pub mod network;
+pub mod plan;
 pub mod power_cut;
 pub mod process;
 pub mod raw;

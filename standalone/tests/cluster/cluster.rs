@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Barrier, mpsc};
 use std::time::{Duration, Instant};
 
 use highwater_broker::process::{BrokerProcess, ProcessParts as BrokerParts};
@@ -20,7 +20,7 @@ use highwater_node::telemetry::Metrics;
 use highwater_node::transport::{Dialer, Listener};
 use highwater_proto::config::Profile;
 use highwater_proto::metadata::{MetadataImage, Partition};
-use highwater_proto::types::{CONSUMER_OFFSETS_TOPIC, NodeId};
+use highwater_proto::types::{CONSUMER_OFFSETS_TOPIC, NodeId, PartitionIndex, ShardId, ShardKind};
 use tempfile::TempDir;
 use tokio::runtime::{Builder, Runtime};
 
@@ -28,6 +28,8 @@ use crate::member::Addresses;
 
 pub const LIMIT: Duration = Duration::from_secs(30);
 const GRACE: Duration = Duration::from_secs(5);
+/// Threads of each part.
+const WORKERS: usize = 2;
 
 /// A part of the cluster and what it runs on.
 struct Running<P> {
@@ -38,7 +40,7 @@ struct Running<P> {
 impl<P> Running<P> {
     fn start<F: Future<Output = P>>(start: impl FnOnce() -> F) -> Self {
         let runtime = Builder::new_multi_thread()
-            .worker_threads(2)
+            .worker_threads(WORKERS)
             .enable_all()
             .build()
             .unwrap();
@@ -46,6 +48,26 @@ impl<P> Running<P> {
             part: Some(runtime.block_on(start())),
             runtime: Some(runtime),
         }
+    }
+
+    /// Nothing of it runs until what this answers is dropped; the kernel keeps its connections.
+    fn freeze(&self) -> Frozen {
+        let begun = Arc::new(Barrier::new(WORKERS + 1));
+        let thaws = (0..WORKERS).map(|_| {
+            let (thaw, frozen) = mpsc::channel();
+            let begun = Arc::clone(&begun);
+            self.runtime.as_ref().unwrap().spawn(async move {
+                begun.wait();
+                // Until the other end is dropped.
+                let _: Result<(), _> = frozen.recv();
+            });
+            thaw
+        });
+        let frozen = Frozen {
+            _thaws: thaws.collect(),
+        };
+        begun.wait();
+        frozen
     }
 
     fn part(&self) -> &P {
@@ -70,6 +92,11 @@ impl<P> Drop for Running<P> {
     }
 }
 
+/// A part whose threads stand still, as after SIGSTOP; they go on when this is dropped.
+pub struct Frozen {
+    _thaws: Vec<mpsc::Sender<()>>,
+}
+
 pub struct Cluster {
     controller: Running<ControllerProcess>,
     controllers: Vec<(String, u16)>,
@@ -85,6 +112,7 @@ fn config(more: &[(&str, String)]) -> NodeConfig {
         ("listeners", "PLAINTEXT://127.0.0.1:0".to_owned()),
         ("offsets.topic.num.partitions", "10".to_owned()),
         ("group.initial.rebalance.delay.ms", "0".to_owned()),
+        ("node.session.timeout.ms", "2000".to_owned()),
     ];
     let flags = common.iter().chain(more);
     let sources = Sources {
@@ -201,6 +229,36 @@ impl Cluster {
         drop(self.coordinators.remove(&id).unwrap());
     }
 
+    pub fn freeze_broker(&self, id: NodeId) -> Frozen {
+        self.brokers[&id.get()].0.freeze()
+    }
+
+    pub fn freeze_coordinator(&self, id: NodeId) -> Frozen {
+        self.coordinators[&id].freeze()
+    }
+
+    /// The address of a broker other than this one.
+    pub fn other_address(&self, id: NodeId) -> SocketAddr {
+        let mut others = self.brokers.iter().filter(|(other, _)| **other != id.get());
+        others.next().unwrap().1.1
+    }
+
+    /// The shard of a group, with its owner and the leader of its partition.
+    pub fn shard_of(&self, group: &str) -> (ShardId, Option<NodeId>, Option<NodeId>) {
+        // Java's String.hashCode
+        let hash = group
+            .bytes()
+            .fold(0_i32, |hash, byte| hash.wrapping_mul(31).wrapping_add(i32::from(byte)));
+        let partitions = self.shard_partitions();
+        let index = hash.unsigned_abs() as usize % partitions.len();
+        let shard = ShardId {
+            kind: ShardKind::Group,
+            index: PartitionIndex(index as i32),
+        };
+        let owner = self.image().shards.get(&shard).and_then(|it| it.owner);
+        (shard, owner, partitions[index].leader)
+    }
+
     pub fn image(&self) -> Arc<MetadataImage> {
         self.controller.part().image()
     }
@@ -238,7 +296,7 @@ impl Cluster {
         self.image().topic(CONSUMER_OFFSETS_TOPIC).unwrap().partitions.clone()
     }
 
-    fn wait_until(&self, reached: impl Fn() -> bool) {
+    pub fn wait_until(&self, reached: impl Fn() -> bool) {
         let deadline = Instant::now() + LIMIT;
         while !reached() {
             let image = self.image();

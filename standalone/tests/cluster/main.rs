@@ -12,6 +12,7 @@
 mod client;
 mod cluster;
 mod member;
+mod stale;
 
 use std::time::Duration;
 

@@ -142,7 +142,7 @@ impl Plan {
         let brokers = [2, 3, 3, 3, 4, 5][random.below(6)];
         let topics = 1 + random.below(2);
         let topics = (0..topics).map(|_| topic(&mut random, brokers)).collect();
-        let offsets = random.one_in(2).then(|| TopicPlan {
+        let offsets = random.one_in(4).then(|| TopicPlan {
             partitions: 1,
             write_caching: false,
             unclean: false,
@@ -157,7 +157,7 @@ impl Plan {
             }
         };
         // Some schedules are about the shard, and little else.
-        let about_shard = offsets.is_some() && random.one_in(2);
+        let about_shard = offsets.is_some() && random.one_in(3);
         for (weight, action) in WORK {
             let weight = match action {
                 Action::Decide if about_shard => weight * 6,

@@ -265,7 +265,12 @@ impl Broker {
     pub(crate) fn image_applied(&self, revision: Revision) {
         let image = self.image();
         self.forwarder.image_changed(&image);
-        let worst = image.nodes.values().map(|node| node.disk.pressure).max().unwrap_or_default();
+        let worst = image
+            .nodes
+            .values()
+            .map(|node| node.disk.pressure)
+            .max()
+            .unwrap_or_default();
         self.cluster_disk.store(disk_limit::encode(worst), Ordering::Relaxed);
         self.applied.send_replace(revision);
     }

@@ -311,8 +311,12 @@ fn status_source(data_dir: &Arc<DataDir>, seat: &Arc<OnceLock<Weak<Broker>>>, sh
             applied_revision: broker.as_ref().map(|broker| broker.image().revision),
             disk_free_bytes: space.map_or(0, |space| space.free_bytes),
             disk_total_bytes: space.map_or(0, |space| space.total_bytes),
-            disk_pressure: broker.as_ref().map_or(DiskPressure::None, |broker| broker.disk().pressure()),
-            oldest_unfinished_flush: broker.as_ref().map_or(Duration::ZERO, |it| it.partitions().flusher().oldest_unfinished()),
+            disk_pressure: broker
+                .as_ref()
+                .map_or(DiskPressure::None, |broker| broker.disk().pressure()),
+            oldest_unfinished_flush: broker
+                .as_ref()
+                .map_or(Duration::ZERO, |it| it.partitions().flusher().oldest_unfinished()),
             longest_worker_stall: stalls.take(),
         }
     })

@@ -306,6 +306,7 @@ fn alter(image: &MetadataImage, settings: &Settings) {
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Loses one of four brokers on a real store and measures from the first thing that is decided to the last.
+#[expect(clippy::too_many_lines, reason = "one measurement, told in order")]
 async fn lose_a_broker(led: usize, etcd: Option<String>) {
     let folder = tempfile::tempdir().unwrap();
     let store: Arc<dyn MetadataStore> = match &etcd {

@@ -401,7 +401,7 @@ async fn the_longest_log_of_those_that_answer_is_elected_uncleanly() {
                 let Answer::AskLogEnds(asked) = node.question().await else {
                     continue;
                 };
-                assert_eq!(asked.replicas, [replica.clone()]);
+                assert_eq!(asked.replicas, std::slice::from_ref(&replica));
                 let end = LogEnd {
                     replica: Some(replica.clone()),
                     last_epoch,

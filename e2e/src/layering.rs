@@ -66,7 +66,10 @@ const BROKER: Modules = &[
     ("replica", &[]),
     ("frame", &[]),
     ("reply", &[]),
-    ("fetch_session", &[]),
+    ("disk_limit", &[]),
+    ("throttle", &[]),
+    // A follower's session holds the feed that partitions put themselves into.
+    ("fetch_session", &["partition"]),
     ("client", &[]),
     ("latency", &[]),
     ("log", &["records"]),
@@ -82,6 +85,7 @@ const BROKER: Modules = &[
             "broker",
             "client",
             "creating",
+            "disk_limit",
             "fetch_session",
             "forward",
             "internal_topics",
@@ -92,6 +96,7 @@ const BROKER: Modules = &[
             "records",
             "replica",
             "reply",
+            "throttle",
         ],
     ),
 ];

@@ -1,6 +1,8 @@
 //! Produce (0). Records are borrowed from the frame from here to the disk; batches are appended when the request is
 //! dispatched, so that they lie in the log in the order of arrival.
 
+mod result;
+
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -21,10 +23,12 @@ use uuid::Uuid;
 
 use super::{RawApi, RawRequest, RequestContext, answer, leader};
 use crate::disk_limit::worst_of_replicas;
-use crate::partition::{AckGroup, AckWait, AppendError, AppendOutcome, Partition, Precheck, ack_error_code};
+use crate::partition::{AckGroup, AckWait, AppendOutcome, Partition, Precheck, ack_error_code};
 use crate::records::{Rejection, take_batch, validate};
 use crate::replica::AckError;
 use crate::reply::{Answer, Pending};
+
+use self::result::PartitionResult;
 
 /// Handler of Produce.
 pub(super) struct Produce;
@@ -93,44 +97,6 @@ struct Entry {
     result: PartitionResult,
     /// The slot in the request's group.
     slot: Option<usize>,
-}
-
-struct PartitionResult {
-    error: ErrorCode,
-    base_offset: i64,
-    log_append_time: i64,
-    log_start: i64,
-    rejection: Option<Box<Rejection>>,
-}
-
-impl From<ErrorCode> for PartitionResult {
-    fn from(error: ErrorCode) -> Self {
-        Self {
-            error,
-            base_offset: -1,
-            log_append_time: -1,
-            log_start: -1,
-            rejection: None,
-        }
-    }
-}
-
-impl From<AppendError> for PartitionResult {
-    fn from(error: AppendError) -> Self {
-        Self {
-            log_start: error.log_start.map_or(-1, |offset| offset.get()),
-            ..Self::from(error.code)
-        }
-    }
-}
-
-impl From<Rejection> for PartitionResult {
-    fn from(rejection: Rejection) -> Self {
-        Self {
-            rejection: Some(Box::new(rejection.clone())),
-            ..Self::from(rejection.error_code())
-        }
-    }
 }
 
 impl Call {

@@ -83,8 +83,16 @@ pub(super) fn encode(broker: &Broker, encoder: &mut DescriptorEncoder<'_>) -> fm
 fn encode_isr_changes(broker: &Broker, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
     let (shrinks, expands) = broker.partitions().reports().isr_changes();
     let counters = [
-        ("replicamanager_isrshrinks", "ISRs of partitions led from here that lost members", shrinks),
-        ("replicamanager_isrexpands", "ISRs of partitions led from here that gained members", expands),
+        (
+            "replicamanager_isrshrinks",
+            "ISRs of partitions led from here that lost members",
+            shrinks,
+        ),
+        (
+            "replicamanager_isrexpands",
+            "ISRs of partitions led from here that gained members",
+            expands,
+        ),
         (
             "brokertopicmetrics_replicationbytesout",
             "Bytes of batches that followers fetched",

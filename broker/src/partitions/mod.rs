@@ -20,7 +20,7 @@ use parking_lot::Mutex;
 
 use crate::latency::Latency;
 use crate::log::{Flusher, Log, LogDir, LogError};
-use crate::partition::{Disk, Reports, Partition, TopicState};
+use crate::partition::{Disk, Partition, Reports, TopicState};
 
 pub use self::recovery::{RecoveredLogs, RecoveryReport};
 

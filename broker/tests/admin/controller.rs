@@ -77,7 +77,9 @@ impl ToyController {
         for replica in replicas {
             let id = TopicId(Uuid::from_slice(&replica.topic_id).expect("an id"));
             let index = PartitionIndex(replica.partition);
-            let Some(partition) = image.partition(id, index) else { continue };
+            let Some(partition) = image.partition(id, index) else {
+                continue;
+            };
             let mut changed = Partition::clone(partition);
             if !changed.offline_replicas.contains(&broker) {
                 changed.offline_replicas.push(broker);

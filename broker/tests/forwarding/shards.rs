@@ -307,7 +307,11 @@ async fn appends_are_bounded() {
     let large = "x".repeat(1_048_588);
     assert_eq!(owner.append(0, batch(&[&large])).await.error, TOO_LARGE);
     let list = batch(&[&large[..1_000_000]]).repeat(17);
-    assert_eq!(owner.append(0, list.into()).await.error, TOO_LARGE, "each is small enough");
+    assert_eq!(
+        owner.append(0, list.into()).await.error,
+        TOO_LARGE,
+        "each is small enough"
+    );
     assert_eq!(owner.append(0, batch(&[&large[..1_000_000]])).await.error, 0);
 }
 

@@ -52,7 +52,9 @@ impl Settings {
             unclean_leader_election: read.boolean(UNCLEAN_LEADER_ELECTION)?,
             delete_topic_enable: read.boolean("delete.topic.enable")?,
             auto_leader_rebalance: read.boolean("auto.leader.rebalance.enable")?,
-            leader_imbalance_check_interval: Duration::from_secs(read.number("leader.imbalance.check.interval.seconds")?),
+            leader_imbalance_check_interval: Duration::from_secs(
+                read.number("leader.imbalance.check.interval.seconds")?,
+            ),
             auto_rebalance: read.boolean("auto.rebalance.enable")?,
             rebalance_moves_per_broker: read.number("rebalance.moves.per.broker")?,
             disk_stall: Duration::from_millis(read.number("disk.stall.ms")?),

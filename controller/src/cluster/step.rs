@@ -45,12 +45,7 @@ fn keys(change: &Change) -> Vec<Key> {
         Change::PutNodeState(id, _) => vec![Key::State(*id)],
         Change::PutNodeDuty(id, _) => vec![Key::Duty(*id)],
         Change::PutNodeDisk(id, _) => vec![Key::Disk(*id)],
-        Change::DeleteNode(id) => vec![
-            Key::Registration(*id),
-            Key::State(*id),
-            Key::Duty(*id),
-            Key::Disk(*id),
-        ],
+        Change::DeleteNode(id) => vec![Key::Registration(*id), Key::State(*id), Key::Duty(*id), Key::Disk(*id)],
         Change::PutTopic { name, .. } | Change::DeleteTopic { name, .. } => vec![Key::Topic(name.clone())],
         Change::PutPartition(topic, index, _) | Change::DeletePartition(topic, index) => {
             vec![Key::Partition(*topic, *index)]

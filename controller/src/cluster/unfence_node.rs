@@ -112,9 +112,9 @@ impl UnfenceNode {
 
     /// True for a broker without replicas in a cluster that has some: it gets its share.
     fn joins(&self, image: &MetadataImage, settings: &Settings) -> bool {
-        let takes = image.node(self.node).is_some_and(|node| {
-            node.registration.role == NodeRole::Broker && node.state == NodeState::Active
-        });
+        let takes = image
+            .node(self.node)
+            .is_some_and(|node| node.registration.role == NodeRole::Broker && node.state == NodeState::Active);
         if !settings.auto_rebalance || image.rebalance || !takes || image.topic_count() == 0 {
             return false;
         }

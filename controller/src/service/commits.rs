@@ -113,7 +113,7 @@ impl Commits {
     pub(crate) fn in_order(&mut self, shown: Revision, complete: bool) -> Option<(Revision, Step)> {
         let earliest = *self.landed.first_key_value()?.0;
         let follows = earliest.get() == shown.get() + 1;
-        if !follows && !(complete && self.floors.values().all(|floor| earliest <= *floor)) {
+        if !(follows || complete && self.floors.values().all(|floor| earliest <= *floor)) {
             return None;
         }
         let (revision, step) = self.landed.pop_first()?;

@@ -13,8 +13,8 @@ use tokio::task::JoinHandle;
 use uuid::Uuid;
 
 use crate::cluster::{Bootstrap, FORMAT_VERSION};
-use crate::service::admin;
 use crate::service::active::{Active, ActiveParts, StopReason};
+use crate::service::admin;
 use crate::service::balancer;
 use crate::service::decider::Decider;
 use crate::service::metrics::DecisionMetrics;

@@ -274,7 +274,12 @@ async fn lag_is_shown_in_records_and_seconds() {
     assert!(!text.contains(lag) && !text.contains(current), "{text}");
     shown(&cluster, SECOND, &[lag, seconds, current]).await;
     assert!(!cluster.metrics(FIRST).contains(lag));
-    shown(&cluster, SECOND, &[r#"highwater_coordinator_shards{state="serving"} 1"#]).await;
+    shown(
+        &cluster,
+        SECOND,
+        &[r#"highwater_coordinator_shards{state="serving"} 1"#],
+    )
+    .await;
     shown(&cluster, SECOND, &["highwater_coordinator_shard_load_seconds_count 1"]).await;
     assert!(!cluster.metrics(FIRST).contains(r#"state="serving"} 1"#));
 }

@@ -2,8 +2,8 @@
 
 use highwater_proto::config::{ConfigError, ConfigReader, Profile, StaticValues, parse_address, split_list};
 
-use crate::config::{IgnoredConfig, etcd};
 use crate::config::listeners::{is_wildcard, machine_name};
+use crate::config::{IgnoredConfig, etcd};
 
 const CONTROLLERS: &str = "controller.quorum.bootstrap.servers";
 const GRPC: &str = "grpc.listener";

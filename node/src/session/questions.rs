@@ -115,7 +115,11 @@ impl TryFrom<heard::Release> for Question {
     fn try_from(ask: heard::Release) -> Result<Self, ConvertError> {
         Ok(Self::Release {
             id: ask.question,
-            shards: ask.shards.into_iter().map(TryInto::try_into).collect::<Result<_, _>>()?,
+            shards: ask
+                .shards
+                .into_iter()
+                .map(TryInto::try_into)
+                .collect::<Result<_, _>>()?,
         })
     }
 }

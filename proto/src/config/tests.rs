@@ -454,7 +454,10 @@ fn connection_limits_per_address_are_read() {
 #[test]
 fn replication_rates_change_while_brokers_run() {
     let fixed = started_with(&[]);
-    for rate in ["leader.replication.throttled.rate", "follower.replication.throttled.rate"] {
+    for rate in [
+        "leader.replication.throttled.rate",
+        "follower.replication.throttled.rate",
+    ] {
         for cluster_wide in [true, false] {
             let accepted = validate_broker_configs(&values(&[(rate, "1000")]), cluster_wide, &fixed);
             assert!(accepted.is_ok(), "{accepted:?}");

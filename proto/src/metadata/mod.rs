@@ -12,8 +12,8 @@ mod snapshot;
 pub use change::{Change, MetadataUpdate};
 pub use diff::{Difference, ImageDiff, PartitionDiff, diff};
 pub use image::{
-    ClusterInfo, ConfigResource, DiskPressure, Endpoint, MetadataImage, Node, NodeDisk, NodeDuty, NodeRegistration, NodeRole,
-    NodeState, Partition, ShardAssignment, Topic,
+    ClusterInfo, ConfigResource, DiskPressure, Endpoint, MetadataImage, Node, NodeDisk, NodeDuty, NodeRegistration,
+    NodeRole, NodeState, Partition, ShardAssignment, Topic,
 };
 pub use snapshot::{MetadataSnapshot, SnapshotEntry, SnapshotRefused};
 

@@ -2,6 +2,7 @@
 //! that finds too little waits until a high watermark moves; nobody polls.
 
 mod follower;
+mod request;
 mod response;
 
 #[cfg(test)]
@@ -17,16 +18,17 @@ use highwater_proto::kafka::messages::fetch::FetchRequest;
 use highwater_proto::kafka::messages::fetch::request::ReplicaState;
 use highwater_proto::kafka::{ApiKey, ByteStr, ErrorCode, Message};
 use highwater_proto::metadata::{MetadataImage, Topic};
-use highwater_proto::types::{BrokerEpoch, LeaderEpoch, NodeId, Offset, TopicId};
+use highwater_proto::types::{BrokerEpoch, LeaderEpoch, NodeId, Offset};
 use tokio::time::Instant;
 
 use super::{RawApi, RawRequest, RequestContext, leader};
-use crate::fetch_session::{FetchContext, FetchPartition, ForgottenPartition, SentState, SessionRequest, TopicKey};
+use crate::fetch_session::{FetchContext, FetchPartition, SentState, TopicKey};
 use crate::partition::{FetchWaiter, Isolation, ReadOutcome, ReadRequest, WaiterGuard, Waiting};
 use crate::replica::FollowerFetch;
 use crate::reply::{Answer, Pending};
 
 use self::follower::{FollowerCall, FollowerParts};
+use self::request::session_request;
 use self::response::{PartitionAnswer, encode};
 
 /// Handler of Fetch.
@@ -469,51 +471,6 @@ fn add_leader_hints(
         }
     }
     endpoints
-}
-
-fn session_request(request: FetchRequest, version: i16, privileged: bool) -> SessionRequest {
-    let by_id = version >= TOPIC_IDS_FROM;
-    let key = |name: &ByteStr, id| {
-        if by_id {
-            TopicKey::Id(TopicId(id))
-        } else {
-            TopicKey::Name(name.clone())
-        }
-    };
-    let mut partitions = Vec::with_capacity(request.topics.iter().map(|topic| topic.partitions.len()).sum());
-    for topic in &request.topics {
-        let topic_key = key(&topic.topic, topic.topic_id);
-        partitions.extend(topic.partitions.iter().map(|partition| FetchPartition {
-            topic: topic_key.clone(),
-            index: partition.partition,
-            current_leader_epoch: partition.current_leader_epoch,
-            fetch_offset: partition.fetch_offset,
-            last_fetched_epoch: partition.last_fetched_epoch,
-            log_start: partition.log_start_offset,
-            high_watermark: partition.high_watermark,
-            max_bytes: partition.partition_max_bytes,
-        }));
-    }
-    let mut forgotten = Vec::new();
-    for topic in &request.forgotten_topics_data {
-        let topic_key = key(&topic.topic, topic.topic_id);
-        forgotten.extend(topic.partitions.iter().map(|index| ForgottenPartition {
-            topic: topic_key.clone(),
-            index: *index,
-        }));
-    }
-    let (session_id, session_epoch) = if version >= SESSIONS_FROM {
-        (request.session_id, request.session_epoch)
-    } else {
-        (0, -1)
-    };
-    SessionRequest {
-        session_id,
-        session_epoch,
-        privileged,
-        partitions,
-        forgotten,
-    }
 }
 
 fn rack_of(image: &MetadataImage, node: NodeId) -> Option<&str> {

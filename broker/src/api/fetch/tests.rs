@@ -7,6 +7,7 @@ use highwater_proto::kafka::messages::fetch::response::{
     AbortedTransaction, EpochEndOffset, FetchableTopicResponse, LeaderIdAndEpoch, NodeEndpoint, PartitionData,
 };
 use highwater_proto::kafka::{ByteStr, ResponseHeader};
+use highwater_proto::types::TopicId;
 use proptest::prelude::*;
 use uuid::Uuid;
 

@@ -65,10 +65,7 @@ impl Push {
                 () = tokio::time::sleep(interval) => false,
                 () = stop.cancelled() => true,
             };
-            let failed = match self.push().await {
-                Ok(()) => None,
-                Err(error) => Some(error),
-            };
+            let failed = self.push().await.err();
             // Said once, not at each interval.
             match (&failed, failing) {
                 (Some(error), false) => tracing::warn!(error, "metrics cannot be pushed; trying again"),

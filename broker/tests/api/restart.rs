@@ -1,4 +1,5 @@
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -210,22 +211,32 @@ async fn the_files_of_a_deleted_topic_stay_for_file_delete_delay_ms() {
     assert_eq!(directories(&broker), ["delete"]);
 }
 
-/// The broker is killed now: what its directory says then of its replicas.
-fn untrusted_if_killed(broker: &TestBroker) -> Vec<TopicId> {
-    let copy = tempfile::tempdir().unwrap();
-    for entry in std::fs::read_dir(broker.data_dir()).unwrap() {
-        let entry = entry.unwrap();
-        let to = copy.path().join(entry.file_name());
-        if entry.file_type().unwrap().is_dir() {
-            std::fs::create_dir(&to).unwrap();
-            for file in std::fs::read_dir(entry.path()).unwrap() {
-                let file = file.unwrap();
-                std::fs::copy(file.path(), to.join(file.file_name())).unwrap();
-            }
+/// Copies files and the folders right below, as they are now. `NotFound`: a file went while its folder was read.
+fn copy_folder(from: &Path, to: &Path) -> std::io::Result<()> {
+    for entry in std::fs::read_dir(from)? {
+        let entry = entry?;
+        let to = to.join(entry.file_name());
+        if entry.file_type()?.is_dir() {
+            std::fs::create_dir(&to)?;
+            copy_folder(&entry.path(), &to)?;
         } else {
-            std::fs::copy(entry.path(), to).unwrap();
+            std::fs::copy(entry.path(), to)?;
         }
     }
+    Ok(())
+}
+
+/// The broker is killed now: what its directory says then of its replicas.
+fn untrusted_if_killed(broker: &TestBroker) -> Vec<TopicId> {
+    // The broker goes on while its files are copied: a copy during which one was renamed is none of a moment.
+    let copy = loop {
+        let copy = tempfile::tempdir().unwrap();
+        match copy_folder(broker.data_dir(), copy.path()) {
+            Ok(()) => break copy,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(error) => panic!("{error}"),
+        }
+    };
     let recovered = RecoveredLogs::open(copy.path(), Clock::system().now_ms()).unwrap();
     assert!(!recovered.report().clean);
     let untrusted = recovered.report().untrusted.iter();

@@ -1,15 +1,17 @@
 //! Clients under faults: producers and members of a group over librdkafka that go on until they are stopped, and note
 //! what they are told.
 
+use crate::client::wait_until;
 use crate::history::{Delivery, History, Place, Shared, number_of};
 use crate::routed::Routed;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext, Rebalance};
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::message::{DeliveryResult, Message};
 use rdkafka::producer::{BaseRecord, Producer, ProducerContext, ThreadedProducer};
+use rdkafka::topic_partition_list::TopicPartitionListElem;
 use rdkafka::{ClientContext, Offset, TopicPartitionList};
 use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -46,6 +48,9 @@ pub struct Work {
     pub members: usize,
     /// `session.timeout.ms` of the members.
     pub session_timeout: Duration,
+    /// How members commit. `Sync`: what is acknowledged is noted before anything else happens to the member. `Async`: a
+    /// member goes on reading while the coordinator is away; for groups of one.
+    pub commits: CommitMode,
     /// The producer's rest after every ten records.
     pub pause: Duration,
 }
@@ -60,6 +65,7 @@ impl Work {
             group: format!("{topic}-readers"),
             members,
             session_timeout: Duration::from_secs(10),
+            commits: CommitMode::Sync,
             pause: Duration::from_millis(2),
         }
     }
@@ -85,6 +91,8 @@ pub struct Seen {
     /// How often a member had to try again: librdkafka told it of a connection that broke, or that the coordinator is
     /// just moving.
     pub retries: AtomicU64,
+    /// How often a member had nothing to read.
+    idle: AtomicU64,
     gap: Mutex<Gap>,
     errors: Mutex<Vec<String>>,
 }
@@ -103,6 +111,19 @@ impl Seen {
         if let Some(last) = gap.last.replace(now) {
             gap.longest = gap.longest.max(now - last);
         }
+    }
+
+    /// Waits until a member, which commits asynchronously, has been given all that its client has fetched. For a broker
+    /// that is gone.
+    ///
+    /// # Panics
+    /// When that takes too long.
+    pub fn wait_until_all_is_read(&self) {
+        // The first of them may have begun before the broker was gone.
+        let enough = self.idle.load(Ordering::Relaxed) + 2;
+        wait_until("the member reads what it has", Duration::from_secs(20), || {
+            self.idle.load(Ordering::Relaxed) >= enough
+        });
     }
 
     /// The longest time between two acknowledgements since this was asked last.
@@ -164,6 +185,9 @@ impl ProducerContext for Deliveries {
 /// behind its successor.
 struct Positions {
     next: Mutex<HashMap<i32, i64>>,
+    /// A commit is under way: librdkafka sends several at once otherwise, and a later one may be answered first.
+    committing: AtomicBool,
+    history: Shared,
     seen: Arc<Seen>,
 }
 
@@ -173,6 +197,26 @@ impl ConsumerContext for Positions {
     fn pre_rebalance(&self, _: &BaseConsumer<Self>, _: &Rebalance<'_>) {
         self.seen.rebalances.fetch_add(1, Ordering::Relaxed);
         self.next.lock().expect("no holder panics").clear();
+    }
+
+    fn commit_callback(&self, result: KafkaResult<()>, offsets: &TopicPartitionList) {
+        // Those that are waited for are noted by whoever waits.
+        if self.committing.swap(false, Ordering::Relaxed) {
+            note_commit(&self.history, &self.seen, result, offsets);
+        }
+    }
+}
+
+/// Notes what a commit came to.
+fn note_commit(history: &Shared, seen: &Seen, result: KafkaResult<()>, offsets: &TopicPartitionList) {
+    match result {
+        Ok(()) => {
+            let elements = offsets.elements();
+            let offset = |e: &TopicPartitionListElem<'_>| e.offset().to_raw().expect("an offset");
+            let places: Vec<Place> = elements.iter().map(|e| (e.partition(), offset(e))).collect();
+            history.committed(&places);
+        }
+        Err(error) => seen.error("commit", &error),
     }
 }
 
@@ -292,6 +336,8 @@ impl One {
     fn consume_and_commit(self) {
         let context = Positions {
             next: Mutex::default(),
+            committing: AtomicBool::new(false),
+            history: self.history.clone(),
             seen: Arc::clone(&self.seen),
         };
         let consumer: BaseConsumer<Positions> = client(&self.bootstrap)
@@ -312,7 +358,10 @@ impl One {
                     self.seen.error("poll", &error);
                     continue;
                 }
-                None => continue,
+                None => {
+                    self.seen.idle.fetch_add(1, Ordering::Relaxed);
+                    continue;
+                }
             };
             let place = (message.partition(), message.offset());
             self.history.read(place, number_of(message.payload()));
@@ -329,25 +378,31 @@ impl One {
         }
     }
 
-    /// Commits positions that moved, and notes them once they are acknowledged.
+    /// Commits positions that moved, to be noted once they are acknowledged.
     fn commit(&self, consumer: &BaseConsumer<Positions>) {
-        let committed = self.history.lock().committed.clone();
-        let moved: Vec<Place> = positions(consumer)
-            .iter()
-            .map(|(p, o)| (*p, *o))
-            .filter(|(p, o)| committed.get(p) != Some(o))
-            .collect();
-        if moved.is_empty() {
+        let committing = &consumer.client().context().committing;
+        if committing.load(Ordering::Relaxed) {
             return;
         }
+        let committed = self.history.lock().committed.clone();
         let mut list = TopicPartitionList::new();
-        for (partition, offset) in &moved {
-            list.add_partition_offset(&self.work.topic, *partition, Offset::Offset(*offset))
-                .expect("an offset");
+        for (partition, offset) in positions(consumer).iter() {
+            if committed.get(partition) != Some(offset) {
+                list.add_partition_offset(&self.work.topic, *partition, Offset::Offset(*offset))
+                    .expect("an offset");
+            }
         }
-        match consumer.commit(&list, CommitMode::Sync) {
-            Ok(()) => self.history.committed(&moved),
-            Err(error) => self.seen.error("commit", &error),
+        if list.count() == 0 {
+            return;
+        }
+        let wait = matches!(self.work.commits, CommitMode::Sync);
+        committing.store(!wait, Ordering::Relaxed);
+        let result = consumer.commit(&list, self.work.commits);
+        if wait {
+            note_commit(&self.history, &self.seen, result, &list);
+        } else if let Err(error) = result {
+            committing.store(false, Ordering::Relaxed);
+            self.seen.error("commit", &error);
         }
     }
 }

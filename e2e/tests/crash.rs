@@ -14,6 +14,7 @@ use highwater_e2e::load::{Load, Work, check_log};
 use highwater_e2e::power_cut::{check_whole, commit_end, power_cut};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
+use rdkafka::consumer::CommitMode;
 use std::collections::HashMap;
 use std::time::Duration;
 
@@ -21,7 +22,10 @@ const PARTITIONS: i32 = 4;
 const TOPIC: &str = "crash";
 
 fn work() -> Work {
-    Work::new(TOPIC, 1)
+    Work {
+        commits: CommitMode::Async,
+        ..Work::new(TOPIC, 1)
+    }
 }
 
 /// Up to where each partition's folder was flushed for sure: behind what was acknowledged, and behind what a consumer
@@ -95,8 +99,9 @@ fn crash_rounds(power: Power) {
     for round in 1..=rounds() {
         std::thread::sleep(Duration::from_millis(rng.random_range(50..1200)));
         broker.kill9();
-        // What arrived before the process was gone counts.
-        std::thread::sleep(Duration::from_millis(20));
+        // What arrived before the process was gone counts, also what a client has fetched and not given out: librdkafka
+        // goes on behind it when it finds the log cut off below.
+        load.seen.wait_until_all_is_read();
         let (before, flushed) = {
             let history = history.lock();
             (history.committed.clone(), flushed_ends(&broker, &history))

@@ -8,10 +8,9 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext, Rebalance};
-use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{DeliveryResult, Message};
 use rdkafka::producer::{BaseRecord, Producer, ProducerContext, ThreadedProducer};
-use rdkafka::topic_partition_list::TopicPartitionListElem;
 use rdkafka::{ClientContext, Offset, TopicPartitionList};
 use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -23,6 +22,11 @@ use std::time::{Duration, Instant};
 const IN_FLIGHT: u64 = 500;
 /// How long the last records may take to be acknowledged once nothing goes wrong any more.
 const LAST: Duration = Duration::from_secs(90);
+
+/// How long a member waits for a record.
+const IDLE: Duration = Duration::from_millis(50);
+/// The time between two commits.
+const COMMITS: Duration = Duration::from_millis(20);
 
 /// Errors after which a client tries again, by Kafka's own account.
 const RETRIABLE: [RDKafkaErrorCode; 5] = [
@@ -48,9 +52,9 @@ pub struct Work {
     pub members: usize,
     /// `session.timeout.ms` of the members.
     pub session_timeout: Duration,
-    /// How members commit. `Sync`: what is acknowledged is noted before anything else happens to the member. `Async`: a
-    /// member goes on reading while the coordinator is away; for groups of one.
-    pub commits: CommitMode,
+    /// Whether members go on reading while a commit waits for its answer. For groups of one: else a successor may be
+    /// noted first.
+    pub reads_on: bool,
     /// The producer's rest after every ten records.
     pub pause: Duration,
 }
@@ -65,7 +69,7 @@ impl Work {
             group: format!("{topic}-readers"),
             members,
             session_timeout: Duration::from_secs(10),
-            commits: CommitMode::Sync,
+            reads_on: false,
             pause: Duration::from_millis(2),
         }
     }
@@ -113,8 +117,7 @@ impl Seen {
         }
     }
 
-    /// Waits until a member, which commits asynchronously, has been given all that its client has fetched. For a broker
-    /// that is gone.
+    /// Waits until a member, which reads on, has been given all that its client has fetched. For a broker that is gone.
     ///
     /// # Panics
     /// When that takes too long.
@@ -185,9 +188,6 @@ impl ProducerContext for Deliveries {
 /// behind its successor.
 struct Positions {
     next: Mutex<HashMap<i32, i64>>,
-    /// A commit is under way: librdkafka sends several at once otherwise, and a later one may be answered first.
-    committing: AtomicBool,
-    history: Shared,
     seen: Arc<Seen>,
 }
 
@@ -197,26 +197,6 @@ impl ConsumerContext for Positions {
     fn pre_rebalance(&self, _: &BaseConsumer<Self>, _: &Rebalance<'_>) {
         self.seen.rebalances.fetch_add(1, Ordering::Relaxed);
         self.next.lock().expect("no holder panics").clear();
-    }
-
-    fn commit_callback(&self, result: KafkaResult<()>, offsets: &TopicPartitionList) {
-        // Those that are waited for are noted by whoever waits.
-        if self.committing.swap(false, Ordering::Relaxed) {
-            note_commit(&self.history, &self.seen, result, offsets);
-        }
-    }
-}
-
-/// Notes what a commit came to.
-fn note_commit(history: &Shared, seen: &Seen, result: KafkaResult<()>, offsets: &TopicPartitionList) {
-    match result {
-        Ok(()) => {
-            let elements = offsets.elements();
-            let offset = |e: &TopicPartitionListElem<'_>| e.offset().to_raw().expect("an offset");
-            let places: Vec<Place> = elements.iter().map(|e| (e.partition(), offset(e))).collect();
-            history.committed(&places);
-        }
-        Err(error) => seen.error("commit", &error),
     }
 }
 
@@ -336,8 +316,6 @@ impl One {
     fn consume_and_commit(self) {
         let context = Positions {
             next: Mutex::default(),
-            committing: AtomicBool::new(false),
-            history: self.history.clone(),
             seen: Arc::clone(&self.seen),
         };
         let consumer: BaseConsumer<Positions> = client(&self.bootstrap)
@@ -350,59 +328,71 @@ impl One {
             .create_with_context(context)
             .expect("a consumer");
         consumer.subscribe(&[&self.work.topic]).expect("a subscription");
+        std::thread::scope(|scope| {
+            if self.work.reads_on {
+                scope.spawn(|| {
+                    while !self.is_over() {
+                        std::thread::sleep(COMMITS);
+                        self.commit(&consumer);
+                    }
+                });
+            }
+            self.consume(&consumer);
+        });
+    }
+
+    fn consume(&self, consumer: &BaseConsumer<Positions>) {
         let mut since = Instant::now();
         while !self.is_over() {
-            let message = match consumer.poll(Duration::from_millis(50)) {
+            let began = Instant::now();
+            let message = match consumer.poll(IDLE) {
                 Some(Ok(message)) => message,
                 Some(Err(error)) => {
                     self.seen.error("poll", &error);
                     continue;
                 }
                 None => {
-                    self.seen.idle.fetch_add(1, Ordering::Relaxed);
+                    // A rebalance ends a poll early.
+                    if began.elapsed() >= IDLE {
+                        self.seen.idle.fetch_add(1, Ordering::Relaxed);
+                    }
                     continue;
                 }
             };
             let place = (message.partition(), message.offset());
             self.history.read(place, number_of(message.payload()));
-            let before = positions(&consumer).insert(place.0, place.1 + 1);
+            let before = positions(consumer).insert(place.0, place.1 + 1);
             if let Some(before) = before.filter(|before| *before != place.1) {
                 let after = before - 1;
                 self.history
                     .wrong(format!("a consumer was given {place:?} after offset {after}"));
             }
-            if since.elapsed() > Duration::from_millis(20) {
-                self.commit(&consumer);
+            if !self.work.reads_on && since.elapsed() > COMMITS {
+                self.commit(consumer);
                 since = Instant::now();
             }
         }
     }
 
-    /// Commits positions that moved, to be noted once they are acknowledged.
+    /// Commits positions that moved, and notes them once they are acknowledged.
     fn commit(&self, consumer: &BaseConsumer<Positions>) {
-        let committing = &consumer.client().context().committing;
-        if committing.load(Ordering::Relaxed) {
-            return;
-        }
         let committed = self.history.lock().committed.clone();
-        let mut list = TopicPartitionList::new();
-        for (partition, offset) in positions(consumer).iter() {
-            if committed.get(partition) != Some(offset) {
-                list.add_partition_offset(&self.work.topic, *partition, Offset::Offset(*offset))
-                    .expect("an offset");
-            }
-        }
-        if list.count() == 0 {
+        let moved: Vec<Place> = positions(consumer)
+            .iter()
+            .map(|(p, o)| (*p, *o))
+            .filter(|(p, o)| committed.get(p) != Some(o))
+            .collect();
+        if moved.is_empty() {
             return;
         }
-        let wait = matches!(self.work.commits, CommitMode::Sync);
-        committing.store(!wait, Ordering::Relaxed);
-        let result = consumer.commit(&list, self.work.commits);
-        if wait {
-            note_commit(&self.history, &self.seen, result, &list);
-        } else if let Err(error) = result {
-            committing.store(false, Ordering::Relaxed);
-            self.seen.error("commit", &error);
+        let mut list = TopicPartitionList::new();
+        for (partition, offset) in &moved {
+            list.add_partition_offset(&self.work.topic, *partition, Offset::Offset(*offset))
+                .expect("an offset");
+        }
+        match consumer.commit(&list, CommitMode::Sync) {
+            Ok(()) => self.history.committed(&moved),
+            Err(error) => self.seen.error("commit", &error),
         }
     }
 }

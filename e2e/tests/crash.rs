@@ -14,7 +14,6 @@ use highwater_e2e::load::{Load, Work, check_log};
 use highwater_e2e::power_cut::{check_whole, commit_end, power_cut};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
-use rdkafka::consumer::CommitMode;
 use std::collections::HashMap;
 use std::time::Duration;
 
@@ -23,7 +22,7 @@ const TOPIC: &str = "crash";
 
 fn work() -> Work {
     Work {
-        commits: CommitMode::Async,
+        reads_on: true,
         ..Work::new(TOPIC, 1)
     }
 }

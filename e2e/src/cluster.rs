@@ -62,7 +62,7 @@ impl Cluster {
     /// # Panics
     /// When there is more than one controller without etcd.
     pub fn new(plan: Plan) -> Self {
-        assert!(plan.etcd || plan.controllers == 1, "several controllers need etcd");
+        assert!(plan.etcd > 0 || plan.controllers == 1, "several controllers need etcd");
         let scratch = TempDir::with_prefix("highwater-cluster-").expect("a temporary folder");
         let ids = plan.ids();
         let network = plan.network.then(|| Network::new(ids.len() as u8));
@@ -80,12 +80,20 @@ impl Cluster {
         };
         let controllers = list(&ids, &addresses, Kind::Controller, |a| &a.grpc);
         let etcd = list(&ids, &addresses, Kind::Etcd, |a| &a.clients);
+        let peers = ids.iter().zip(&addresses).filter(|(id, _)| id.0 == Kind::Etcd);
+        let peers: Vec<String> = peers
+            .map(|(id, a)| format!("{}=http://{}", name(*id), a.grpc))
+            .collect();
+        let peers = peers.join(",");
         for (at, (id, addresses)) in ids.iter().zip(addresses).enumerate() {
             let mut command: Vec<OsString> = Vec::new();
             if let Some(network) = &cluster.network {
                 command.extend(network.enter(at as u8).map(OsString::from));
             }
-            command.extend(cluster.command(*id, &addresses, &controllers, &etcd));
+            command.extend(match id.0 {
+                Kind::Etcd => cluster.etcd_command(*id, &addresses, &peers),
+                _ => cluster.command(*id, &addresses, &controllers, &etcd),
+            });
             let process = Process::new(&name(*id), cluster.scratch.path(), command);
             cluster.nodes.push(Node {
                 id: *id,
@@ -98,9 +106,6 @@ impl Cluster {
 
     fn command(&self, id: Id, addresses: &Addresses, controllers: &str, etcd: &str) -> Vec<OsString> {
         let dir = self.data_dir(id);
-        if id.0 == Kind::Etcd {
-            return etcd_command(&dir, addresses);
-        }
         let mut command: Vec<OsString> = vec![binary(id.0).into()];
         let mut flag = |name: &str, value: &dyn AsRef<std::ffi::OsStr>| {
             command.push(name.into());
@@ -109,7 +114,7 @@ impl Cluster {
         flag("--grpc", &addresses.grpc);
         flag("--http", &addresses.http);
         match id.0 {
-            Kind::Controller if self.plan.etcd => flag("--etcd", &etcd),
+            Kind::Controller if self.plan.etcd > 0 => flag("--etcd", &etcd),
             Kind::Controller => flag("--data-dir", &dir),
             _ => flag("--controllers", &controllers),
         }
@@ -124,17 +129,46 @@ impl Cluster {
         command
     }
 
+    fn etcd_command(&self, id: Id, addresses: &Addresses, all: &str) -> Vec<OsString> {
+        let (clients, peers) = (
+            format!("http://{}", addresses.clients),
+            format!("http://{}", addresses.grpc),
+        );
+        let mut command: Vec<OsString> = vec![binary(Kind::Etcd).into(), "--data-dir".into(), self.data_dir(id).into()];
+        let quota = (u64::from(self.plan.etcd_quota_mib.unwrap_or(0)) << 20).to_string();
+        for (flag, value) in [
+            ("--name", name(id).as_str()),
+            ("--listen-client-urls", &clients),
+            ("--advertise-client-urls", &clients),
+            ("--listen-peer-urls", &peers),
+            ("--initial-advertise-peer-urls", &peers),
+            ("--initial-cluster", all),
+            ("--log-level", "warn"),
+            // 0 is etcd's own.
+            ("--quota-backend-bytes", &quota),
+            // As operators are told to run it.
+            ("--auto-compaction-mode", "periodic"),
+            ("--auto-compaction-retention", "1m"),
+        ] {
+            command.extend([flag.into(), value.into()]);
+        }
+        command
+    }
+
     /// Starts what does not run, and waits until all are ready and every broker knows all others.
     ///
     /// # Panics
     /// When they do not come up.
     pub fn start_all(&mut self) {
-        for id in self.plan.ids() {
-            if !self.process(id).is_running() {
-                self.process(id).start();
+        let (etcd, others): (Vec<Id>, Vec<Id>) = self.plan.ids().into_iter().partition(|id| id.0 == Kind::Etcd);
+        // The others connect to it as soon as they start; they wait, but the first seconds are quieter so.
+        for ids in [etcd, others] {
+            for id in &ids {
+                if !self.process(*id).is_running() {
+                    self.process(*id).start();
+                }
             }
-            // The others connect to it as soon as they start; they wait, but the first seconds are quieter so.
-            if id.0 == Kind::Etcd {
+            for id in ids {
                 self.wait_ready(id);
             }
         }
@@ -219,7 +253,12 @@ impl Cluster {
 
     /// `HOST:PORT` of a broker, by its number from 0.
     pub fn kafka(&self, broker: usize) -> String {
-        self.node((Kind::Broker, broker)).addresses.clients.clone()
+        self.clients((Kind::Broker, broker))
+    }
+
+    /// `HOST:PORT` for the clients of a process.
+    pub fn clients(&self, id: Id) -> String {
+        self.node(id).addresses.clients.clone()
     }
 
     /// The broker at this address.
@@ -268,11 +307,12 @@ impl Cluster {
         Routed::new(&self.bootstrap())
     }
 
-    /// A second process with the command line of a broker, but its own ports and an empty folder of its own.
+    /// A second process with the command line of a broker, but its own ports, in the folder of the first one or an empty
+    /// one of its own.
     ///
     /// # Panics
     /// When this machine has no free port.
-    pub fn impostor(&self, broker: usize) -> Process {
+    pub fn impostor(&self, broker: usize, same_folder: bool) -> Process {
         let id = (Kind::Broker, broker);
         let at = self.place(id);
         let own = match &self.network {
@@ -299,7 +339,9 @@ impl Cluster {
             .position(|part| part == "--data-dir")
             .expect("a broker has a folder")
             + 1;
-        command[place] = self.scratch.path().join(format!("impostor-{at}")).into();
+        if !same_folder {
+            command[place] = self.scratch.path().join(format!("impostor-{at}")).into();
+        }
         Process::new(
             &format!("impostor-of-broker-{}", broker + 1),
             self.scratch.path(),
@@ -403,26 +445,6 @@ pub fn binary(kind: Kind) -> PathBuf {
     let path = dir.join(name);
     assert!(path.exists(), "{} is missing: run `make release`", path.display());
     path
-}
-
-fn etcd_command(dir: &Path, addresses: &Addresses) -> Vec<OsString> {
-    let (clients, peers) = (
-        format!("http://{}", addresses.clients),
-        format!("http://{}", addresses.grpc),
-    );
-    let mut command: Vec<OsString> = vec![binary(Kind::Etcd).into(), "--data-dir".into(), dir.into()];
-    for (flag, value) in [
-        ("--name", "etcd"),
-        ("--listen-client-urls", &clients),
-        ("--advertise-client-urls", &clients),
-        ("--listen-peer-urls", &peers),
-        ("--initial-advertise-peer-urls", &peers),
-        ("--initial-cluster", &format!("etcd={peers}")),
-        ("--log-level", "warn"),
-    ] {
-        command.extend([flag.into(), value.into()]);
-    }
-    command
 }
 
 fn http_get(address: &str, path: &str) -> std::io::Result<String> {

@@ -5,7 +5,15 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
 use tempfile::TempDir;
+
+/// How long a slow disk holds everything at a time, and how long nothing.
+const HELD: Duration = Duration::from_millis(300);
+const FREE: Duration = Duration::from_millis(30);
 
 /// A mounted disk. Unmounted when dropped.
 pub struct Disk {
@@ -88,6 +96,28 @@ impl Disk {
         let _ = root_command("fsfreeze", &["-u", &self.path().to_string_lossy()]).output();
     }
 
+    /// A slow disk: holds writes and flushes most of the time, in pulses, until what this returns is dropped.
+    pub fn slow_down(&self) -> SlowDisk {
+        let (stop, path) = (Arc::new(AtomicBool::new(false)), self.path());
+        let stopped = Arc::clone(&stop);
+        let pulses = std::thread::spawn(move || {
+            let path = path.to_string_lossy();
+            while !stopped.load(Ordering::Relaxed) {
+                // It refuses when another test froze it.
+                let frozen = root_command("fsfreeze", &["-f", &path]).output();
+                std::thread::sleep(HELD);
+                if frozen.is_ok_and(|output| output.status.success()) {
+                    let _ = root_command("fsfreeze", &["-u", &path]).output();
+                }
+                std::thread::sleep(FREE);
+            }
+        });
+        SlowDisk {
+            stop,
+            pulses: Some(pulses),
+        }
+    }
+
     /// Makes it read only under a process that writes, as ext4 does by itself when it meets an error.
     pub fn emergency_read_only(&self) {
         self.remount("abort");
@@ -115,6 +145,21 @@ impl Disk {
         self.unmount();
         std::fs::rename(copy, self.image()).expect("a file of ours");
         self.mount();
+    }
+}
+
+/// A disk that is slow as long as this lives.
+pub struct SlowDisk {
+    stop: Arc<AtomicBool>,
+    pulses: Option<JoinHandle<()>>,
+}
+
+impl Drop for SlowDisk {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        if let Some(pulses) = self.pulses.take() {
+            let _ = pulses.join();
+        }
     }
 }
 

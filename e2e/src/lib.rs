@@ -11,7 +11,7 @@
 //! - [`load`]: clients that go on under faults, [`history`]: what they were told and what must therefore hold,
 //!   [`monitor`]: what is looked at from outside meanwhile
 //! - [`generation`]: a member of a group that notices rebalances
-//! - [`faults`]: what can go wrong with a cluster
+//! - [`faults`]: what can go wrong with a cluster, [`etcdctl`]: what is done to its etcd
 //! - [`disk`]: a disk that can be full, read only, or lose its power
 //! - [`layering`]: the rules of the source tree
 //! - [`setup`]: where `tools/setup` has put the clients
@@ -20,6 +20,7 @@ pub mod broker;
 pub mod client;
 pub mod cluster;
 pub mod disk;
+pub mod etcdctl;
 pub mod faults;
 pub mod generation;
 pub mod history;

@@ -3,7 +3,7 @@
 /// What kind of process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Kind {
-    /// etcd, one process of which makes the whole store.
+    /// A member of etcd.
     Etcd,
     /// A controller.
     Controller,
@@ -25,8 +25,10 @@ pub struct Plan {
     pub brokers: usize,
     /// How many coordinators.
     pub coordinators: usize,
-    /// Whether there is an etcd; else the one controller has a store of its own.
-    pub etcd: bool,
+    /// How many members etcd has. Without one, the one controller has a store of its own.
+    pub etcd: usize,
+    /// `--quota-backend-bytes` of etcd in MiB, where it is not etcd's own.
+    pub etcd_quota_mib: Option<u32>,
     /// Configs of all processes.
     pub settings: Vec<(String, String)>,
     /// Whether each process has an address of its own, so that cables between them can be cut.
@@ -36,13 +38,14 @@ pub struct Plan {
 }
 
 impl Default for Plan {
-    /// etcd, three controllers, three brokers, two coordinators, on this machine's loopback.
+    /// One etcd, three controllers, three brokers, two coordinators, on this machine's loopback.
     fn default() -> Self {
         Self {
             controllers: 3,
             brokers: 3,
             coordinators: 2,
-            etcd: true,
+            etcd: 1,
+            etcd_quota_mib: None,
             settings: default_settings(),
             network: false,
             disk_mib: None,
@@ -72,7 +75,7 @@ impl Plan {
     /// All processes, in the order in which they need each other.
     pub fn ids(&self) -> Vec<Id> {
         let of = |kind, count| (0..count).map(move |i| (kind, i));
-        of(Kind::Etcd, usize::from(self.etcd))
+        of(Kind::Etcd, self.etcd)
             .chain(of(Kind::Controller, self.controllers))
             .chain(of(Kind::Broker, self.brokers))
             .chain(of(Kind::Coordinator, self.coordinators))
@@ -83,7 +86,7 @@ impl Plan {
 /// What a process is called, in logs and messages: brokers by their id.
 pub fn name((kind, number): Id) -> String {
     match kind {
-        Kind::Etcd => "etcd".to_owned(),
+        Kind::Etcd => format!("etcd-{number}"),
         Kind::Controller => format!("controller-{number}"),
         Kind::Broker => format!("broker-{}", number + 1),
         Kind::Coordinator => format!("coordinator-{number}"),

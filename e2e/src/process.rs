@@ -16,6 +16,7 @@ pub struct Process {
     command: Vec<OsString>,
     log: PathBuf,
     child: Option<Child>,
+    ended: Option<ExitStatus>,
     frozen: bool,
 }
 
@@ -27,6 +28,7 @@ impl Process {
             command,
             log: dir.join(format!("{name}.log")),
             child: None,
+            ended: None,
             frozen: false,
         }
     }
@@ -53,6 +55,7 @@ impl Process {
                 command.env_remove(name);
             }
         }
+        self.ended = None;
         let child = command.stdin(Stdio::null()).stdout(log).stderr(errors).spawn();
         self.child = Some(child.unwrap_or_else(|e| panic!("{} cannot be started: {e}", self.name)));
     }
@@ -62,17 +65,19 @@ impl Process {
         self.child.is_some() && self.exited().is_none()
     }
 
-    /// The status it has ended with, `None` while it runs. Told once.
+    /// The status it has ended with by itself or on request. `None` while it runs, and when it was killed.
     ///
     /// # Panics
     /// When the system does not know the child.
     pub fn exited(&mut self) -> Option<ExitStatus> {
-        let status = self.child.as_mut()?.try_wait().expect("a child of ours");
-        if status.is_some() {
+        if let Some(child) = &mut self.child {
+            self.ended = child.try_wait().expect("a child of ours");
+        }
+        if self.ended.is_some() {
             self.child = None;
             self.frozen = false;
         }
-        status
+        self.ended
     }
 
     /// Its id.
@@ -94,11 +99,15 @@ impl Process {
             let _ = child.kill();
             let _ = child.wait();
         }
+        self.ended = None;
         self.frozen = false;
     }
 
-    /// SIGSTOP: it holds its connections and locks, and does nothing.
+    /// SIGSTOP: it holds its connections and locks, and does nothing. A process that has ended stays so.
     pub fn freeze(&mut self) {
+        if !self.is_running() {
+            return;
+        }
         self.signal(Signal::STOP);
         self.frozen = true;
     }

@@ -6,8 +6,9 @@
 //! `HIGHWATER_FAULT_SEED` replays the choices of a failed run, `HIGHWATER_FAULT_ONLY` takes only rounds whose text
 //! contains it.
 
-use highwater_e2e::cluster::{Cluster, Kind, Plan, name};
-use highwater_e2e::faults::{Fault, Undo, What, apply, choose, seed, undo};
+use highwater_e2e::broker;
+use highwater_e2e::cluster::{Cluster, Id, Kind, Plan, name};
+use highwater_e2e::faults::{Fault, REPLACED, Undo, What, apply, choose, seed, undo};
 use highwater_e2e::history::Delivery;
 use highwater_e2e::load::{Load, Work, check_log};
 use highwater_e2e::monitor::Monitor;
@@ -22,6 +23,7 @@ use std::time::{Duration, Instant};
 /// A topic that is created and deleted again after each round.
 const DECIDED: &str = "decided";
 const DISK_MIB: u32 = 2048;
+const ETCD_QUOTA_MIB: u32 = 16;
 /// How long everything may take to be as before once a fault is over.
 const RECOVERY: Duration = Duration::from_secs(90);
 
@@ -81,6 +83,8 @@ fn nothing_is_lost_doubled_or_taken_back_whatever_fails() {
     let mut cluster = Cluster::start(Plan {
         network: true,
         disk_mib: Some(DISK_MIB),
+        etcd: 3,
+        etcd_quota_mib: Some(ETCD_QUOTA_MIB),
         ..Plan::default()
     });
     let slowly = |topic: &str, members| Work {
@@ -117,6 +121,7 @@ fn nothing_is_lost_doubled_or_taken_back_whatever_fails() {
         eprintln!(" ({:.1} s)", start.elapsed().as_secs_f64());
     }
     eprintln!("{done} rounds in {:?}", began.elapsed());
+    assert!(done > 0, "no round was played");
     finish(cluster, clients);
 }
 
@@ -134,27 +139,38 @@ fn run(cluster: &mut Cluster, faults: &[Fault], rest: Duration) {
         std::thread::sleep(at.saturating_duration_since(Instant::now()));
         undo(cluster, todo);
     }
-    let stopped = |id| {
-        faults
-            .iter()
-            .any(|fault| matches!(&fault.what, What::Stop(other) if *other == id))
-    };
     for id in cluster.plan().ids() {
-        if stopped(id) && cluster.process(id).is_running() {
-            // It was asked to, but may have been busy with another fault.
-            cluster.process(id).wait(RECOVERY);
-        }
-        let killed = faults.iter().any(|fault| match &fault.what {
-            What::Kill(ids) => ids.contains(&id),
-            What::Stop(other) | What::EmptyDisk(other) => *other == id,
-            What::PowerLoss => true,
-            _ => false,
-        });
-        if !killed && !cluster.process(id).is_running() {
-            let tail = cluster.process(id).log_tail(30);
-            eprintln!("\n{} ended by itself:\n{tail}", name(id));
-        }
+        ended_as_it_should(cluster, id, faults);
     }
+}
+
+/// No process ends by itself, and those that are asked to do it cleanly.
+fn ended_as_it_should(cluster: &mut Cluster, id: Id, faults: &[Fault]) {
+    let any = |wanted: &dyn Fn(&What) -> bool| faults.iter().any(|fault| wanted(&fault.what));
+    let killed = any(&|what| match what {
+        What::Kill(ids) => ids.contains(&id),
+        What::EmptyDisk(other) => *other == id,
+        What::KillEtcdLeader => id.0 == Kind::Etcd,
+        What::PowerLoss => true,
+        _ => false,
+    });
+    let stopped = any(&|what| matches!(what, What::Stop(other) if *other == id));
+    let process = cluster.process(id);
+    if stopped && process.is_running() {
+        // It was asked to, but may have been busy with another fault.
+        process.wait(RECOVERY);
+    }
+    let status = process.exited();
+    let log = process.log();
+    let replaced = broker::tail(&log, 5).contains(REPLACED);
+    // etcd ends by the signal, and panics on purpose where its disk fails.
+    let well = status.is_none_or(|status| status.success() && stopped) || killed || replaced || id.0 == Kind::Etcd;
+    assert!(well, "{} ended with {status:?}:\n{}", name(id), broker::tail(&log, 40));
+    assert!(
+        id.0 == Kind::Etcd || !log.contains("panicked"),
+        "{} panicked:\n{log}",
+        name(id)
+    );
 }
 
 /// Starts what does not run and waits until the cluster is as before and all clients get on.
@@ -210,19 +226,26 @@ fn finish(mut cluster: Cluster, clients: [Clients; 2]) {
     for work in &works {
         raw.wait_for_isr(&work.topic, 3, RECOVERY);
     }
+    raw.wait_for_isr("__consumer_offsets", 3, RECOVERY);
+    let shards = raw.partitions("__consumer_offsets").expect("the topic");
     cluster.stop();
+    // All but the shards of the two groups are empty.
+    let written = (0..shards)
+        .filter(|shard| same_bytes(&cluster, &format!("__consumer_offsets-{shard}")) > 0)
+        .count();
+    assert!((1..=2).contains(&written), "{written} partitions hold the offsets");
     for work in &works {
         for partition in 0..work.partitions {
-            same_bytes(&cluster, &format!("{}-{partition}", work.topic));
+            let bytes = same_bytes(&cluster, &format!("{}-{partition}", work.topic));
+            assert!(bytes > 0, "{}-{partition} is empty", work.topic);
         }
     }
 }
 
-/// All replicas of a partition hold the same batches.
-fn same_bytes(cluster: &Cluster, partition: &str) {
+/// All replicas of a partition hold the same batches. How many bytes.
+fn same_bytes(cluster: &Cluster, partition: &str) -> usize {
     let dirs = (0..cluster.plan().brokers).map(|broker| cluster.data_dir((Kind::Broker, broker)).join(partition));
     let logs: Vec<Vec<u8>> = dirs.map(|dir| whole_log(&dir)).collect();
-    assert!(!logs[0].is_empty(), "{partition} is empty");
     for (broker, log) in logs.iter().enumerate().skip(1) {
         let differs = logs[0].iter().zip(log).position(|(one, other)| one != other);
         assert!(
@@ -233,9 +256,13 @@ fn same_bytes(cluster: &Cluster, partition: &str) {
             log.len()
         );
     }
+    logs[0].len()
 }
 
 fn whole_log(dir: &Path) -> Vec<u8> {
+    if !dir.exists() {
+        return Vec::new();
+    }
     let read = |base: &i64| std::fs::read(segment(dir, *base, "log")).expect("a segment");
     segments(dir).iter().flat_map(read).collect()
 }

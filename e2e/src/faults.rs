@@ -325,7 +325,7 @@ pub fn undo(cluster: &mut Cluster, undo: Undo) {
             let (first, log) = (cluster.process(id), process.log());
             let served = log.contains("ready for clients");
             if same_folder {
-                let refused = ended && log.contains("in use by another process") && !served;
+                let refused = ended && log.contains("is in use by process") && !served;
                 assert!(refused, "{} was not refused:\n{log}", process.name());
             }
             // While the controllers do not hear of the first process, the second may take its place: then that one ends

@@ -3,6 +3,7 @@
 
 use highwater_e2e::broker::Highwater;
 use highwater_e2e::client::wait_until;
+use highwater_e2e::cluster::{Cluster, Plan};
 use highwater_e2e::raw::{Producer, batch, group_id, text};
 use kafka_protocol::messages::{FindCoordinatorRequest, HeartbeatRequest};
 use opentelemetry_proto::tonic::collector::metrics::v1::metrics_service_server::{
@@ -144,6 +145,35 @@ fn a_collector_gets_the_way_of_a_request_and_the_metrics() {
         ]
         .iter()
         .all(|name| names.iter().any(|found| found.starts_with(name)))
+    });
+}
+
+#[test]
+fn in_a_cluster_the_trace_has_a_span_of_each_follower_and_of_the_coordinator() {
+    let collector = Collector::default();
+    let (_runtime, address) = collector.serve();
+    let plan = Plan::default()
+        .set("otel.exporter.otlp.endpoint", &address)
+        .set("otel.traces.sampler.ratio", "1");
+    let cluster = Cluster::start(plan);
+    let mut raw = cluster.raw();
+    raw.create("t", 1, &[]).expect("create");
+    raw.wait_for_isr("t", 3, Duration::from_secs(30));
+    raw.produce_in("t", 0, "v", Duration::from_secs(30));
+    wait_until("a span of each follower", Duration::from_secs(15), || {
+        collector.span("Produce").is_some_and(|root| {
+            let below = collector.below(&root);
+            below.iter().filter(|name| *name == "follower").count() == 2
+        })
+    });
+    let find = FindCoordinatorRequest::default().with_coordinator_keys(vec![text("g")]);
+    // Whichever broker is asked: the coordinator is another process.
+    wait_until("the coordinator's part of a request", Duration::from_secs(30), || {
+        let _ = raw.any(|raw| raw.call(4, &find));
+        let _ = raw.committed("g", "t", 1);
+        let spans = collector.spans.lock().expect("no panic").clone();
+        let mut requests = spans.iter().filter(|span| span.name == "OffsetFetch");
+        requests.any(|request| collector.below(request) == ["coordinator"])
     });
 }
 

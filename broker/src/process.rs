@@ -13,6 +13,7 @@ use highwater_node::session::{
 use highwater_node::shutdown::Shutdown;
 use highwater_node::telemetry::Metrics;
 use highwater_node::transport::{self, Dialer, Listener};
+use highwater_proto::config::StaticValues;
 use highwater_proto::metadata::{DiskPressure, Endpoint, NodeRegistration, NodeRole};
 use tokio::net::TcpListener;
 use uuid::Uuid;
@@ -103,7 +104,7 @@ impl BrokerProcess {
             ..
         } = parts;
         health.not_ready("recovering the logs");
-        let recovered = recover(Arc::clone(&data_dir), clock.clone()).await?;
+        let recovered = recover(Arc::clone(&data_dir), config.fixed.clone(), clock.clone()).await?;
         let report = recovered.report().clone();
 
         health.not_ready("registering with the controller");
@@ -211,9 +212,9 @@ async fn without_controller(link: &ControllerLink) {
     }
 }
 
-async fn recover(data_dir: Arc<DataDir>, clock: Clock) -> Result<RecoveredLogs, StartError> {
+async fn recover(data_dir: Arc<DataDir>, fixed: StaticValues, clock: Clock) -> Result<RecoveredLogs, StartError> {
     let opening = tokio::task::spawn_blocking(move || {
-        let mut recovered = RecoveredLogs::open(data_dir.path(), clock.now_ms())?;
+        let mut recovered = RecoveredLogs::open(data_dir.path(), &fixed, clock.now_ms())?;
         recovered.remove_deleted();
         Ok(recovered)
     });

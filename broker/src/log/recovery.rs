@@ -171,7 +171,6 @@ impl Log {
         self.last_epoch = self.find_last_epoch()?;
         let flushed = flush_point.map_or(Offset(-1), |point| point.end);
         self.rebuild_producers(if clean { self.log_end } else { flushed })?;
-        self.expire_producers(now);
         if let Some(active) = self.segments.last() {
             let first = active.locate(self.files(active), active.base)?;
             let timestamp = first.map(|found| found.header.max_timestamp);

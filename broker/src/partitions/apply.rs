@@ -109,13 +109,15 @@ impl Partitions {
         }
         let state = self.ensure_topic_state(image, topic);
         let (recovered, checkpoint) = self.unclaimed.lock().claim(&topic.name, topic.id, index);
-        let log = match recovered {
+        let mut log = match recovered {
             Some(mut log) => {
                 log.set_config(Arc::clone(&state.settings().log));
                 log
             }
             None => self.open_log(&state, index)?,
         };
+        // Not before: for how long producers are remembered may be set for all brokers, which recovery does not know.
+        log.expire_producers(self.clock.now_ms());
         if log.awaits_write_caching() {
             self.awaiting_write_caching.lock().push(key);
         }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use highwater_proto::config::{BrokerLayers, StaticValues, TopicConfig, Values};
 use highwater_proto::types::{PartitionIndex, TimestampMs, TopicId, TopicPartition};
 use parking_lot::Mutex;
 
@@ -69,15 +70,16 @@ impl Unclaimed {
 }
 
 impl RecoveredLogs {
-    /// Opens the data directory and all logs in it. Slow: reads what was not flushed when the last process ended.
+    /// Opens the data directory and all logs in it. Slow: reads what was not flushed when the last process ended. What the
+    /// topics want of their logs is known only once they are claimed; until then what the process was started with holds.
     ///
     /// # Errors
     /// [`LogError`] if the directory as a whole cannot be used: locked, not readable, malformed checkpoints.
-    pub fn open(root: &Path, now: TimestampMs) -> Result<Self, LogError> {
+    pub fn open(root: &Path, fixed: &StaticValues, now: TimestampMs) -> Result<Self, LogError> {
         let log_dir = LogDir::open(root, OPEN_FILES)?;
         let inventory = log_dir.inventory()?;
         let high_watermarks = checkpoint::read(root);
-        let opened = open_all(&log_dir, inventory.partitions, now);
+        let opened = open_all(&log_dir, inventory.partitions, &Arc::new(config(fixed)), now);
         let mut report = RecoveryReport {
             missing: inventory.missing.iter().filter_map(missing).collect(),
             short: log_dir.short(),
@@ -167,7 +169,22 @@ fn flushed(mut log: Log) -> Log {
 
 type Opened = (PartitionDir, TopicId, Result<(Log, Recovery), LogError>);
 
-fn open_all(log_dir: &Arc<LogDir>, directories: Vec<PartitionDir>, now: TimestampMs) -> Vec<Opened> {
+/// What recovery itself obeys: how dense the indexes are that it rebuilds.
+fn config(fixed: &StaticValues) -> LogConfig {
+    let defaults = LogConfig::default();
+    let resolved = TopicConfig::resolve(&Values::new(), &BrokerLayers::fixed(fixed));
+    LogConfig {
+        index_interval_bytes: resolved.map_or(defaults.index_interval_bytes, |topic| topic.index_interval_bytes.into()),
+        ..defaults
+    }
+}
+
+fn open_all(
+    log_dir: &Arc<LogDir>,
+    directories: Vec<PartitionDir>,
+    config: &Arc<LogConfig>,
+    now: TimestampMs,
+) -> Vec<Opened> {
     // Without a topic id nothing was ever acknowledged in it: it was being created.
     let known: Vec<(PartitionDir, TopicId)> = directories
         .into_iter()
@@ -175,10 +192,9 @@ fn open_all(log_dir: &Arc<LogDir>, directories: Vec<PartitionDir>, now: Timestam
         .collect();
     let next = AtomicUsize::new(0);
     let opened = Mutex::new(Vec::with_capacity(known.len()));
-    let config = Arc::new(LogConfig::default());
     let work = || {
         while let Some((dir, topic_id)) = known.get(next.fetch_add(1, Ordering::Relaxed)) {
-            let result = Log::open(log_dir, &dir.topic, dir.partition, *topic_id, Arc::clone(&config), now);
+            let result = Log::open(log_dir, &dir.topic, dir.partition, *topic_id, Arc::clone(config), now);
             let result = result.map(|(log, recovery)| (flushed(log), recovery));
             opened.lock().push((dir.clone(), *topic_id, result));
         }

@@ -62,7 +62,8 @@ impl Cluster {
             config: BrokerConfig::resolve(&BrokerLayers::fixed(&fixed)).expect("valid configs"),
             fixed,
             inter_broker_listener: "PLAINTEXT".into(),
-            recovered: RecoveredLogs::open(dir.path(), clock.now_ms()).expect("an empty directory"),
+            recovered: RecoveredLogs::open(dir.path(), &StaticValues::default(), clock.now_ms())
+                .expect("an empty directory"),
             images,
             controller: Box::new(move || ControllerClient::new(channel.clone())),
             dialer,

@@ -6,14 +6,15 @@ use std::time::Duration;
 
 use highwater_broker::partitions::RecoveredLogs;
 use highwater_node::clock::Clock;
+use highwater_proto::config::StaticValues;
 use highwater_proto::kafka::ErrorCode;
 use highwater_proto::metadata::{Change, ConfigResource, Partition};
-use highwater_proto::types::{LeaderEpoch, PartitionIndex, TopicId};
+use highwater_proto::types::{LeaderEpoch, PartitionIndex, TimestampMs, TopicId};
 use uuid::Uuid;
 
 use crate::fetch::{only, request as fetch_request, values};
 use crate::produce::produce;
-use crate::support::{Client, LIMIT, NODE, TestBroker, batch, sequenced, topic_id};
+use crate::support::{Client, LIMIT, NODE, TestBroker, batch, sequenced, sequenced_at, topic_id};
 
 #[tokio::test]
 async fn records_and_producers_survive_a_restart() {
@@ -41,6 +42,70 @@ async fn records_and_producers_survive_a_restart() {
     );
     let gap = produce(&mut client, "t", -1, sequenced(&["x"], 7, 0, 9)).await;
     assert_eq!(gap.error_code, ErrorCode::OutOfOrderSequenceNumber.code());
+}
+
+#[tokio::test]
+async fn producers_are_remembered_over_a_restart_for_as_long_as_is_configured() {
+    const KEY: &str = "producer.id.expiration.ms";
+    let yesterday = TimestampMs(Clock::system().now_ms().get() - 25 * 60 * 60 * 1000);
+    for (fixed, dynamic, remembered) in [
+        (&[][..], None, false),
+        (&[(KEY, "604800000")], None, true),
+        // Known only once the image is, after the logs were opened.
+        (&[], Some("604800000"), true),
+        (&[(KEY, "604800000")], Some("3600000"), false),
+    ] {
+        let broker = TestBroker::start_with(fixed).await;
+        if let Some(value) = dynamic {
+            let values = BTreeMap::from([(KEY.to_owned(), value.to_owned())]);
+            broker
+                .change(vec![Change::PutConfig(ConfigResource::ClusterDefault, values)])
+                .await;
+        }
+        broker.create("t", 1, &[]).await;
+        let mut client = broker.connect().await;
+        let sent = || sequenced_at(yesterday, &["a"], 7, 0, 0);
+        assert_eq!(produce(&mut client, "t", -1, sent()).await.base_offset, 0);
+        drop(client);
+        let broker = broker.restart().await;
+        let mut client = broker.connect().await;
+        let again = produce(&mut client, "t", -1, sent()).await;
+        let expected = if remembered { 0 } else { 1 };
+        assert_eq!(
+            (again.error_code, again.base_offset),
+            (0, expected),
+            "{fixed:?} {dynamic:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn indexes_that_a_start_rebuilds_are_as_dense_as_the_broker_was_told() {
+    for (fixed, entries) in [(&[][..], 0), (&[("log.index.interval.bytes", "0")], 2)] {
+        let mut broker = TestBroker::start_with(fixed).await;
+        broker.create("t", 1, &[]).await;
+        let mut client = broker.connect().await;
+        for value in ["a", "b", "c"] {
+            assert_eq!(produce(&mut client, "t", -1, batch(&[value])).await.error_code, 0);
+        }
+        drop(client);
+        // The old process goes before its files are touched.
+        let kept = broker.stop().await;
+        let index = kept.path().join("t-0/00000000000000000000.index");
+        assert_eq!(std::fs::metadata(&index).unwrap().len(), entries * 8);
+        std::fs::remove_file(&index).unwrap();
+        drop(broker);
+        let fixed = StaticValues {
+            values: fixed
+                .iter()
+                .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+                .collect(),
+            ..StaticValues::default()
+        };
+        let recovered = RecoveredLogs::open(kept.path(), &fixed, Clock::system().now_ms()).unwrap();
+        drop(recovered);
+        assert_eq!(std::fs::metadata(&index).unwrap().len(), entries * 8);
+    }
 }
 
 #[tokio::test]
@@ -237,7 +302,7 @@ fn untrusted_if_killed(broker: &TestBroker) -> Vec<TopicId> {
             Err(error) => panic!("{error}"),
         }
     };
-    let recovered = RecoveredLogs::open(copy.path(), Clock::system().now_ms()).unwrap();
+    let recovered = RecoveredLogs::open(copy.path(), &StaticValues::default(), Clock::system().now_ms()).unwrap();
     assert!(!recovered.report().clean);
     let untrusted = recovered.report().untrusted.iter();
     untrusted.map(|replica| replica.topic_id).collect()
@@ -289,7 +354,7 @@ async fn a_killed_broker_names_the_replicas_that_may_have_acknowledged_from_the_
     drop(client);
     let dir = broker.stop().await;
     drop(broker);
-    let recovered = RecoveredLogs::open(dir.path(), Clock::system().now_ms()).unwrap();
+    let recovered = RecoveredLogs::open(dir.path(), &StaticValues::default(), Clock::system().now_ms()).unwrap();
     assert_eq!(recovered.report().untrusted, [], "a clean stop trusts all");
 }
 

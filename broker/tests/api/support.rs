@@ -40,6 +40,7 @@ pub struct TestBroker {
     pub address: SocketAddr,
     images: watch::Sender<Arc<MetadataImage>>,
     shutdown: Shutdown,
+    fixed: StaticValues,
     dir: Option<TempDir>,
 }
 
@@ -58,31 +59,31 @@ impl TestBroker {
 
     /// With broker configs.
     pub async fn start_with(configs: &[(&str, &str)]) -> Self {
-        Self::start_in(tempfile::tempdir().unwrap(), configs, Arc::new(registered_image())).await
-    }
-
-    /// On a directory that another broker has left, with an image that knows no topics.
-    pub async fn start_on(dir: TempDir) -> Self {
-        Self::start_in(dir, &[], Arc::new(registered_image())).await
-    }
-
-    async fn start_in(dir: TempDir, configs: &[(&str, &str)], image: Arc<MetadataImage>) -> Self {
         let fixed = StaticValues {
             values: strings(configs),
             ..StaticValues::default()
         };
+        Self::start_in(tempfile::tempdir().unwrap(), fixed, Arc::new(registered_image())).await
+    }
+
+    /// On a directory that another broker has left, with an image that knows no topics.
+    pub async fn start_on(dir: TempDir) -> Self {
+        Self::start_in(dir, StaticValues::default(), Arc::new(registered_image())).await
+    }
+
+    async fn start_in(dir: TempDir, fixed: StaticValues, image: Arc<MetadataImage>) -> Self {
         let config = BrokerConfig::resolve(&BrokerLayers::fixed(&fixed)).unwrap();
         let (images, receiver) = watch::channel(Arc::clone(&image));
         let clock = Clock::system();
         let shutdown = Shutdown::new(LIMIT);
         let dialer = Dialer::new(MemoryNetwork::default());
-        let mut recovered = RecoveredLogs::open(dir.path(), clock.now_ms()).unwrap();
+        let mut recovered = RecoveredLogs::open(dir.path(), &fixed, clock.now_ms()).unwrap();
         recovered.remove_deleted();
         let broker = Broker::start(BrokerParts {
             node_id: NODE,
             epoch: BrokerEpoch(1),
             config,
-            fixed,
+            fixed: fixed.clone(),
             inter_broker_listener: "PLAINTEXT".into(),
             recovered,
             images: receiver,
@@ -102,6 +103,7 @@ impl TestBroker {
             address,
             images,
             shutdown,
+            fixed,
             dir: Some(dir),
         }
     }
@@ -117,6 +119,7 @@ impl TestBroker {
         let revision = Revision(old.revision.get() + 1);
         let old = old.apply(&MetadataUpdate { revision, changes });
         let dir = self.stop().await;
+        let fixed = self.fixed.clone();
         // The lock on the directory goes with the broker.
         drop(self);
         let mut changes = Vec::new();
@@ -131,7 +134,7 @@ impl TestBroker {
         }
         let revision = Revision(old.revision.get() + 1);
         let image = Arc::new(old.apply(&MetadataUpdate { revision, changes }));
-        Self::start_in(dir, &[], image).await
+        Self::start_in(dir, fixed, image).await
     }
 
     pub async fn stop(&mut self) -> TempDir {
@@ -316,11 +319,13 @@ pub fn batch(values: &[&str]) -> Bytes {
 
 /// The same from an idempotent producer, with timestamps of now: producers are forgotten by the age of their records.
 pub fn sequenced(values: &[&str], producer: i64, epoch: i16, sequence: i32) -> Bytes {
+    sequenced_at(Clock::system().now_ms(), values, producer, epoch, sequence)
+}
+
+pub fn sequenced_at(time: TimestampMs, values: &[&str], producer: i64, epoch: i16, sequence: i32) -> Bytes {
     let mut builder = BatchBuilder::new().producer(ProducerId(producer), ProducerEpoch(epoch), sequence);
     for value in values {
-        builder
-            .append(Clock::system().now_ms(), None, Some(value.as_bytes()), &[])
-            .unwrap();
+        builder.append(time, None, Some(value.as_bytes()), &[]).unwrap();
     }
     builder.build().unwrap().to_bytes()
 }

@@ -81,7 +81,7 @@ impl Brokers {
             config: BrokerConfig::resolve(&BrokerLayers::fixed(&fixed)).unwrap(),
             fixed,
             inter_broker_listener: "PLAINTEXT".into(),
-            recovered: RecoveredLogs::open(dir.path(), clock.now_ms()).unwrap(),
+            recovered: RecoveredLogs::open(dir.path(), &StaticValues::default(), clock.now_ms()).unwrap(),
             images: followed,
             controller: Box::new(move || ControllerClient::new(nobody.clone())),
             dialer,

@@ -119,7 +119,7 @@ impl Cluster {
             config: BrokerConfig::resolve(&BrokerLayers::fixed(&fixed)).unwrap(),
             fixed,
             inter_broker_listener: "PLAINTEXT".into(),
-            recovered: RecoveredLogs::open(dir.path(), clock.now_ms()).unwrap(),
+            recovered: RecoveredLogs::open(dir.path(), &StaticValues::default(), clock.now_ms()).unwrap(),
             images: self.controller.images(),
             controller: Box::new(move || ControllerClient::new(channel.clone())),
             dialer,

@@ -12,6 +12,7 @@ mod append;
 mod checkpoint;
 mod config;
 mod durability;
+mod epoch_replay;
 mod error;
 mod files;
 mod fill;

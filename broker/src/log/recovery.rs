@@ -149,10 +149,8 @@ impl Log {
             self.segments.clear();
             self.scan(&mut bases, flush_point, &mut recovery, now)?;
         }
-        // The first epoch moves up with the log start and may have reached the disk before it.
         let first = bases.first().copied().unwrap_or_default();
-        let first_epoch = self.epochs.earliest().map_or(first, |entry| entry.start);
-        self.log_start = log_start.unwrap_or(first).max(first).max(first_epoch);
+        self.log_start = log_start.unwrap_or(first).max(first);
         if self.log_start > first {
             self.log_dir
                 .record_log_start(self.name(), self.topic_id, Some(self.log_start));
@@ -163,6 +161,7 @@ impl Log {
             self.restart_at(start, now)?;
             return Ok(recovery);
         }
+        self.complete_epochs()?;
         self.epochs.truncate_from_start(self.log_start);
         if self.size() == 0 {
             // What the checkpoint says is about records that are gone.

@@ -67,6 +67,50 @@ fn an_unclean_stop_finds_everything_again() {
 }
 
 #[test]
+fn leader_epochs_whose_checkpoint_is_lost_are_read_from_the_batches() {
+    for clean in [true, false] {
+        let disk = Disk::new();
+        // What was not flushed has an epoch of its own.
+        let batches = written(&disk, 30);
+        if clean {
+            close(disk.open(&config()).0);
+        }
+        let (log, _) = disk.open(&config());
+        let epochs = log.leader_epochs().clone();
+        assert_eq!(epochs.entries().len(), 3);
+        drop(log);
+        if clean {
+            close(disk.open(&config()).0);
+        }
+        let checkpoint = disk.path("leader-epoch-checkpoint");
+        std::fs::remove_file(&checkpoint).unwrap();
+        for round in 0..2 {
+            let (mut log, _) = disk.open(&config());
+            assert_eq!(log.log_start(), Offset(0));
+            assert_eq!(*log.leader_epochs(), epochs);
+            assert_eq!(read_all(&log), batches);
+            flush(&mut log);
+            assert!(checkpoint.exists(), "round {round}");
+        }
+    }
+}
+
+#[test]
+fn records_below_the_first_epoch_of_the_checkpoint_stay() {
+    let disk = Disk::new();
+    let batches = written(&disk, 30);
+    let (mut log, _) = disk.open(&config());
+    let epochs = log.leader_epochs().clone();
+    flush(&mut log);
+    drop(log);
+    // As a start of an older version left it that had lost the file.
+    std::fs::write(disk.path("leader-epoch-checkpoint"), "0\n1\n2 30\n").unwrap();
+    let (log, _) = disk.open(&config());
+    assert_eq!((log.log_start(), read_all(&log)), (Offset(0), batches));
+    assert_eq!(*log.leader_epochs(), epochs);
+}
+
+#[test]
 fn missing_and_damaged_indexes_are_rebuilt_and_extra_ones_removed() {
     for clean in [true, false] {
         let disk = Disk::new();

@@ -113,6 +113,14 @@ pub enum LogError {
         /// What the reader said.
         reason: String,
     },
+    /// The batches of a segment could not be read while looking for a timestamp.
+    #[error("no batch can be read at position {position} of a segment: {reason}")]
+    Unreadable {
+        /// Byte position in the segment's file.
+        position: u64,
+        /// What is there instead.
+        reason: String,
+    },
 }
 
 impl LogError {

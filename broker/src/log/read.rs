@@ -7,11 +7,12 @@ use std::sync::Arc;
 use bytes::Bytes;
 use highwater_proto::record::{Batch, BatchHeader};
 use highwater_proto::types::{LeaderEpoch, Offset, TimestampMs};
+use thiserror::Error;
 
 use crate::log::error::LogError;
 use crate::log::files::read_at;
 use crate::log::partition_log::Log;
-use crate::log::segment::{Located, Segment};
+use crate::log::segment::Segment;
 
 /// Whole batches, as a range of a segment's file. The range stays readable whatever happens to the log, but may only be
 /// trusted below the high watermark.
@@ -72,8 +73,20 @@ pub trait BatchRecords {
     /// Calls `visit` with offset and timestamp of each record in order, until it returns false.
     ///
     /// # Errors
-    /// What is wrong with the records.
-    fn visit(&self, batch: &Batch, visit: &mut dyn FnMut(Offset, TimestampMs) -> bool) -> Result<(), String>;
+    /// [`UnreadableRecords`]
+    fn visit(&self, batch: &Batch, visit: &mut dyn FnMut(Offset, TimestampMs) -> bool)
+    -> Result<(), UnreadableRecords>;
+}
+
+/// Why the records of a batch could not be read to their end.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum UnreadableRecords {
+    /// They are not what the header says.
+    #[error("{0}")]
+    Malformed(String),
+    /// They take more memory than a look-up may.
+    #[error("the records are too large to be looked into")]
+    TooLarge,
 }
 
 /// A record found by its timestamp.
@@ -187,26 +200,8 @@ impl Log {
         Ok(None)
     }
 
-    /// The first record that has the largest timestamp of the log. None without timestamps.
-    ///
-    /// # Errors
-    /// As [`Self::offset_for_timestamp`].
-    pub fn offset_of_max_timestamp(&self, records: &dyn BatchRecords) -> Result<Option<TimestampOffset>, LogError> {
-        let Some(largest) = self.max_timestamp() else {
-            return Ok(None);
-        };
-        if let Some(found) = self.offset_for_timestamp(largest, records)? {
-            return Ok(Some(found));
-        }
-        // That record was deleted, but its segment is still there.
-        match self.max_timestamp_above_start(records)? {
-            Some(largest) => self.offset_for_timestamp(largest, records),
-            None => Ok(None),
-        }
-    }
-
-    /// The largest timestamp of the segments. None without timestamps. Records below the log start count until their
-    /// segment is removed.
+    /// The largest timestamp that the headers claim. None without timestamps. Records below the log start count until
+    /// their segment is removed.
     #[must_use]
     pub fn max_timestamp(&self) -> Option<TimestampMs> {
         self.segments
@@ -214,44 +209,6 @@ impl Log {
             .filter_map(Segment::largest)
             .map(|largest| TimestampMs(largest.timestamp))
             .max()
-    }
-
-    /// The largest timestamp of the records from the log start on.
-    fn max_timestamp_above_start(&self, records: &dyn BatchRecords) -> Result<Option<TimestampMs>, LogError> {
-        let Some((first, later)) = self.segments.split_first() else {
-            return Ok(None);
-        };
-        let mut largest = later
-            .iter()
-            .filter_map(Segment::largest)
-            .map(|largest| TimestampMs(largest.timestamp))
-            .max();
-        let mut next = first.locate(self.files(first), self.log_start)?;
-        while let Some(found) = next {
-            let header = found.header;
-            if header.base_offset >= self.log_start {
-                largest = largest.max(Some(header.max_timestamp));
-            } else {
-                let slice = self.slice_of(first, found)?;
-                visit_records(&header, &slice, records, &mut |offset, timestamp| {
-                    if offset >= self.log_start {
-                        largest = largest.max(Some(timestamp));
-                    }
-                    true
-                })?;
-            }
-            next = first.locate(self.files(first), header.next_offset())?;
-        }
-        Ok(largest.filter(|timestamp| timestamp.0 >= 0))
-    }
-
-    fn slice_of(&self, segment: &Segment, found: Located) -> Result<FileSlice, LogError> {
-        let file = segment.file(self.files(segment))?;
-        Ok(FileSlice {
-            file,
-            position: found.position,
-            len: found.header.size() as u64,
-        })
     }
 
     /// Header of the batch that holds `offset`.
@@ -286,7 +243,7 @@ impl Log {
 /// The first record of the batch that is at or above both.
 ///
 /// # Errors
-/// [`LogError::Records`] if the batch cannot be read.
+/// [`LogError::Records`] if the batch is not what was appended.
 pub fn find_record(
     header: &BatchHeader,
     slice: &FileSlice,
@@ -295,8 +252,8 @@ pub fn find_record(
     records: &dyn BatchRecords,
 ) -> Result<Option<TimestampOffset>, LogError> {
     let mut found = None;
-    visit_records(header, slice, records, &mut |offset, record_timestamp| {
-        if record_timestamp >= timestamp && offset >= log_start {
+    visit_records(header, slice, log_start, records, &mut |offset, record_timestamp| {
+        if record_timestamp >= timestamp {
             found = Some(TimestampOffset {
                 offset,
                 timestamp: record_timestamp,
@@ -308,9 +265,14 @@ pub fn find_record(
     Ok(found)
 }
 
-fn visit_records(
+/// Calls `visit` for the records from `log_start` on. What is in a compressed batch is its producer's affair, so one that
+/// cannot be read must not stand in the way of the others: its records do not exist for a look-up, as they do not for
+/// consumers; and one that is only too large to be read here counts as its first record, with the timestamp that the
+/// header claims.
+pub(super) fn visit_records(
     header: &BatchHeader,
     slice: &FileSlice,
+    log_start: Offset,
     records: &dyn BatchRecords,
     visit: &mut dyn FnMut(Offset, TimestampMs) -> bool,
 ) -> Result<(), LogError> {
@@ -320,5 +282,17 @@ fn visit_records(
     };
     let bytes = slice.to_bytes().map_err(|e| failed(e.to_string()))?;
     let batch = Batch::parse(&bytes).map_err(|e| failed(e.to_string()))?;
-    records.visit(&batch, visit).map_err(failed)
+    let mut from_start = |offset, timestamp| offset < log_start || visit(offset, timestamp);
+    match records.visit(&batch, &mut from_start) {
+        Ok(()) => Ok(()),
+        Err(UnreadableRecords::TooLarge) => {
+            visit(header.base_offset.max(log_start), header.max_timestamp);
+            Ok(())
+        }
+        Err(UnreadableRecords::Malformed(reason)) if batch.verify_crc() => {
+            tracing::debug!(offset = %header.base_offset, reason, "a batch cannot be read; a look-up passes over it");
+            Ok(())
+        }
+        Err(malformed) => Err(failed(malformed.to_string())),
+    }
 }

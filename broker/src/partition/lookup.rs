@@ -5,8 +5,8 @@ use highwater_proto::record::{Batch, RecordIter};
 use highwater_proto::types::{LeaderEpoch, Offset, TimestampMs};
 
 use super::{Isolation, Partition, State, leadership_error_code, log_error_code};
-use crate::log::{BatchRecords, EpochEnd, LogError, TimestampOffset, find_record};
-use crate::records;
+use crate::log::{BatchRecords, EpochEnd, LogError, TimestampOffset, UnreadableRecords, find_record};
+use crate::records::{self, DecompressError, ReadError};
 
 /// An offset that was looked up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,10 +52,17 @@ struct StoredRecords {
 }
 
 impl BatchRecords for StoredRecords {
-    fn visit(&self, batch: &Batch, visit: &mut dyn FnMut(Offset, TimestampMs) -> bool) -> Result<(), String> {
-        let section = records::records_section(batch, self.limit).map_err(|error| error.to_string())?;
+    fn visit(
+        &self,
+        batch: &Batch,
+        visit: &mut dyn FnMut(Offset, TimestampMs) -> bool,
+    ) -> Result<(), UnreadableRecords> {
+        let section = records::records_section(batch, self.limit).map_err(|error| match error {
+            ReadError::Decompress(DecompressError::TooLarge { .. }) => UnreadableRecords::TooLarge,
+            other => UnreadableRecords::Malformed(other.to_string()),
+        })?;
         for record in RecordIter::new(&batch.header, &section) {
-            let record = record.map_err(|error| error.to_string())?;
+            let record = record.map_err(|error| UnreadableRecords::Malformed(error.to_string()))?;
             if !visit(record.offset, record.timestamp) {
                 break;
             }
@@ -140,8 +147,9 @@ impl Partition {
             None => None,
         };
         let found = match found {
-            // The record with the largest timestamp was deleted, but not the segment that knows of it.
-            None if timestamp.is_none() && wanted.is_some() => self.largest_that_is_left()?,
+            // The record with the largest timestamp was deleted, but not the segment that knows of it; or a header
+            // claims more than is there.
+            None if timestamp.is_none() && wanted.is_some() => self.search_max_timestamp()?,
             found => found,
         };
         let found = found.filter(|found| found.offset < visible);
@@ -173,14 +181,26 @@ impl Partition {
         }
     }
 
-    fn largest_that_is_left(&self) -> Result<Option<FoundOffset>, LookupError> {
+    fn search_max_timestamp(&self) -> Result<Option<FoundOffset>, LookupError> {
         let records = self.stored_records();
-        let state = self.state.lock();
-        let found = state
-            .log()?
-            .offset_of_max_timestamp(&records)
-            .map_err(|error| self.lookup_failed(&error))?;
-        Ok(found.map(FoundOffset::from))
+        let mut search = self.state.lock().log()?.search_max_timestamp();
+        loop {
+            let (log_start, segment) = {
+                let state = self.state.lock();
+                let log = state.log()?;
+                (
+                    log.log_start(),
+                    log.next_for_max_timestamp(&mut search)
+                        .map_err(|error| self.lookup_failed(&error))?,
+                )
+            };
+            let Some(segment) = segment else {
+                return Ok(search.found().map(FoundOffset::from));
+            };
+            search
+                .look_into(&segment, log_start, &records)
+                .map_err(|error| self.lookup_failed(&error))?;
+        }
     }
 
     fn stored_records(&self) -> StoredRecords {

@@ -397,7 +397,7 @@ fn log_error_code(error: &LogError) -> ErrorCode {
         LogError::Sequence(SequenceError::OutOfOrder { .. }) => ErrorCode::OutOfOrderSequenceNumber,
         LogError::Sequence(SequenceError::Fenced { .. }) => ErrorCode::InvalidProducerEpoch,
         LogError::EpochFell { .. } | LogError::NotContiguous { .. } => ErrorCode::NotLeaderOrFollower,
-        LogError::Records { .. } => ErrorCode::CorruptMessage,
+        LogError::Records { .. } | LogError::Unreadable { .. } => ErrorCode::CorruptMessage,
         _ => ErrorCode::KafkaStorageError,
     }
 }

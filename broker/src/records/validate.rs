@@ -2,7 +2,9 @@
 //! topic is compacted or wants another codec.
 
 use bytes::Bytes;
-use highwater_proto::record::{Batch, BatchHeader, Compression, HeaderError, NO_TIMESTAMP, TimestampType, read_varint};
+use highwater_proto::record::{
+    Batch, BatchHeader, Compression, HeaderError, NO_TIMESTAMP, TimestampType, read_varint, read_varlong,
+};
 use highwater_proto::types::{Offset, TimestampMs};
 
 use crate::records::compression::CompressionTarget;
@@ -134,14 +136,16 @@ pub fn validate(mut batch: Batch, rules: &ValidationRules, now: TimestampMs) -> 
     if rules.need_records(codec) {
         return deep::validate_records(batch, codec, rules, now);
     }
-    if let Some(fault) = rules.timestamp_fault(header.max_timestamp, now) {
-        return Err(Rejection::BatchTimestamp(fault));
-    }
     if codec == Compression::None {
-        check_lengths(&batch)?;
+        batch.header.max_timestamp = check_records(&batch)?;
+    }
+    if let Some(fault) = rules.timestamp_fault(batch.header.max_timestamp, now) {
+        return Err(Rejection::BatchTimestamp(fault));
     }
     if rules.timestamp_type == TimestampType::LogAppendTime {
         set_append_time(&mut batch.header, now);
+    }
+    if batch.header != header {
         batch.header.crc = batch.compute_crc();
     }
     Ok(batch)
@@ -190,22 +194,31 @@ fn check_header(header: &BatchHeader) -> Result<Compression, Rejection> {
 /// A record has at least attributes, two deltas, two lengths and a count of headers, one byte each.
 const MIN_RECORD: usize = 6;
 
-/// Walks the lengths of uncompressed records, no further: as many as declared, and nothing behind them. A batch that
-/// fails this would stop every consumer of the partition.
-fn check_lengths(batch: &Batch) -> Result<(), Rejection> {
+/// Walks the lengths and timestamps of uncompressed records, no further: as many as declared, and nothing behind them. A
+/// batch that fails this would stop every consumer of the partition. Returns the largest timestamp.
+fn check_records(batch: &Batch) -> Result<TimestampMs, Rejection> {
+    let base_timestamp = batch.header.base_timestamp.0;
+    let mut largest = NO_TIMESTAMP;
     let mut rest = &batch.records[..];
     for index in 0..batch.header.record_count {
-        rest = read_varint(&mut rest)
-            .and_then(|len| usize::try_from(len).ok())
-            .filter(|&len| len >= MIN_RECORD)
-            .and_then(|len| rest.get(len..))
-            .ok_or_else(|| Rejection::Malformed(format!("record {index} does not fit its batch")))?;
+        let (timestamp_delta, behind) =
+            split_record(rest).ok_or_else(|| Rejection::Malformed(format!("record {index} does not fit its batch")))?;
+        largest = largest.max(TimestampMs(base_timestamp.wrapping_add(timestamp_delta)));
+        rest = behind;
     }
     if rest.is_empty() {
-        return Ok(());
+        return Ok(largest);
     }
     Err(Rejection::Malformed(format!(
         "{} bytes follow the last record",
         rest.len()
     )))
+}
+
+/// The timestamp delta of the first record, and what follows the record.
+fn split_record(mut rest: &[u8]) -> Option<(i64, &[u8])> {
+    let len = usize::try_from(read_varint(&mut rest)?).ok()?;
+    let (record, behind) = rest.split_at_checked(len).filter(|_| len >= MIN_RECORD)?;
+    let (_attributes, mut fields) = record.split_first()?;
+    Some((read_varlong(&mut fields)?, behind))
 }

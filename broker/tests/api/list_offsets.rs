@@ -1,9 +1,11 @@
+use bytes::Bytes;
+use highwater_broker::records::{CompressionTarget, compress};
 use highwater_proto::kafka::ErrorCode;
 use highwater_proto::kafka::messages::list_offsets::ListOffsetsRequest;
 use highwater_proto::kafka::messages::list_offsets::request::{ListOffsetsPartition, ListOffsetsTopic};
 use highwater_proto::kafka::messages::list_offsets::response::ListOffsetsPartitionResponse;
 use highwater_proto::metadata::Partition;
-use highwater_proto::record::BatchBuilder;
+use highwater_proto::record::{Batch, BatchBuilder, Compression};
 use highwater_proto::types::{LeaderEpoch, NodeId, TimestampMs};
 
 use crate::produce::produce;
@@ -153,4 +155,85 @@ async fn a_new_leader_does_not_know_the_latest_until_older_records_are_committed
         ErrorCode::OffsetNotAvailable.code()
     );
     assert_eq!(list(&mut client, 5, -2).await.error_code, 0);
+}
+
+/// A batch of one record, in Zstandard.
+fn zstd(timestamp: i64, value: &[u8]) -> Batch {
+    let mut builder = BatchBuilder::new();
+    builder.append(TimestampMs(timestamp), None, Some(value), &[]).unwrap();
+    let plain = builder.build().unwrap();
+    let target = CompressionTarget {
+        codec: Compression::Zstd,
+        level: 1,
+    };
+    let mut header = plain.header;
+    header.attributes = header.attributes.with_compression(Compression::Zstd);
+    Batch::seal(header, compress(target, &plain.records).unwrap())
+}
+
+#[tokio::test]
+async fn a_batch_that_nobody_can_read_does_not_stand_in_the_way_of_look_ups() {
+    let broker = TestBroker::start().await;
+    broker.create("t", 1, &[]).await;
+    let mut client = broker.connect().await;
+    let good = zstd(1_000, b"v");
+    let garbage = Batch::seal(
+        zstd(9_000, b"v").header,
+        Bytes::from_static(b"this is not what zstd writes"),
+    );
+    let later = zstd(2_000, b"v");
+    for sent in [good, garbage, later] {
+        assert_eq!(produce(&mut client, "t", -1, sent.to_bytes()).await.error_code, 0);
+    }
+    assert_eq!(found(&mut client, 7, 500).await, (0, 1_000));
+    assert_eq!(found(&mut client, 7, 1_500).await, (2, 2_000));
+    assert_eq!(found(&mut client, 7, 5_000).await, (-1, -1));
+    assert_eq!(found(&mut client, 7, -3).await, (2, 2_000));
+}
+
+#[tokio::test]
+async fn a_batch_that_is_too_large_to_be_looked_into_is_found_by_its_header() {
+    let broker = TestBroker::start().await;
+    broker.create("t", 1, &[]).await;
+    let mut client = broker.connect().await;
+    for sent in [zstd(1_000, b"v"), zstd(2_000, &vec![0; 65 << 20]), zstd(3_000, b"v")] {
+        assert_eq!(produce(&mut client, "t", -1, sent.to_bytes()).await.error_code, 0);
+    }
+    assert_eq!(found(&mut client, 7, 1_500).await, (1, 2_000));
+    assert_eq!(found(&mut client, 7, 2_001).await, (2, 3_000));
+}
+
+#[tokio::test]
+async fn headers_may_claim_any_time_without_hiding_records() {
+    let broker = TestBroker::start().await;
+    let mut client = broker.connect().await;
+    let plain = |timestamp| {
+        let mut builder = BatchBuilder::new();
+        builder.append(TimestampMs(timestamp), None, Some(b"v"), &[]).unwrap();
+        builder.build().unwrap()
+    };
+    let claiming = |batch: Batch, claimed| {
+        let mut header = batch.header;
+        header.max_timestamp = TimestampMs(claimed);
+        Batch::seal(header, batch.records).to_bytes()
+    };
+    for (name, batches) in [
+        ("plain", [plain(1_000), plain(1_500)]),
+        ("compressed", [zstd(1_000, b"v"), zstd(1_500, b"v")]),
+    ] {
+        broker.create("t", 1, &[]).await;
+        for batch in batches {
+            let sent = claiming(batch, 2_000);
+            assert_eq!(produce(&mut client, "t", -1, sent).await.error_code, 0);
+        }
+        assert_eq!(found(&mut client, 7, -3).await, (1, 1_500), "{name}");
+        assert_eq!(found(&mut client, 7, 1_800).await, (-1, -1), "{name}");
+        broker.delete("t").await;
+    }
+    // What is not compressed is found even where the header claims that there are no timestamps.
+    broker.create("t", 1, &[]).await;
+    let sent = claiming(plain(1_000), -1);
+    assert_eq!(produce(&mut client, "t", -1, sent).await.error_code, 0);
+    assert_eq!(found(&mut client, 7, 900).await, (0, 1_000));
+    assert_eq!(found(&mut client, 7, -3).await, (0, 1_000));
 }

@@ -212,7 +212,7 @@ fn records_are_found_by_time_across_segments_and_inside_batches() {
             "timestamp {timestamp}"
         );
     }
-    let largest = log.offset_of_max_timestamp(&Plain).unwrap().unwrap();
+    let largest = max_timestamp(&log).unwrap();
     assert_eq!(largest.timestamp.0, 1594);
     assert_eq!(all[largest.offset.0 as usize], 1594);
 }
@@ -259,4 +259,54 @@ fn an_append_that_the_disk_refuses_leaves_the_log_as_it_was() {
     log.segments[0].replace_file(writable.unwrap());
     assert_eq!(append(&mut log, &batch(1, 2)).base_offset, Offset(2));
     assert_eq!(read_all(&log).len(), 2);
+}
+
+/// One record of this time in a batch whose header claims another one.
+fn claiming(timestamp: i64, claimed: i64) -> Batch {
+    let mut builder = BatchBuilder::new();
+    builder
+        .append(TimestampMs(timestamp), None, Some(&[b'v'; 40]), &[])
+        .unwrap();
+    let batch = builder.build().unwrap();
+    let mut header = batch.header;
+    header.max_timestamp = TimestampMs(claimed);
+    Batch::seal(header, batch.records)
+}
+
+#[test]
+fn headers_that_claim_too_much_do_not_hide_the_largest_timestamp() {
+    let disk = Disk::new();
+    let (mut log, _) = disk.open(&config());
+    assert!(max_timestamp(&log).is_none());
+    for (timestamp, claimed, expected) in [
+        (1000, 2000, (0, 1000)),
+        (1500, 1500, (1, 1500)),
+        (1500, 3000, (1, 1500)),
+        (1400, 9000, (1, 1500)),
+        (1600, 1700, (4, 1600)),
+    ] {
+        append(&mut log, &claiming(timestamp, claimed));
+        // Also over several segments.
+        for _ in 0..20 {
+            append(&mut log, &claiming(10, 10));
+        }
+        let largest = max_timestamp(&log).map(|found| (found.offset.0, found.timestamp.0));
+        assert_eq!(largest, Some((expected.0 * 21, expected.1)));
+    }
+    assert!(log.segment_count() > 3);
+    log.raise_log_start(Offset(85)).unwrap();
+    assert_eq!(max_timestamp(&log).map(|found| found.timestamp.0), Some(10));
+    log.raise_log_start(log.log_end()).unwrap();
+    assert!(max_timestamp(&log).is_none());
+}
+
+#[test]
+fn any_number_of_false_claims_is_seen_through() {
+    let disk = Disk::new();
+    let (mut log, _) = disk.open(&with(|c| c.segment_bytes = 1 << 20));
+    for i in 0..2500 {
+        append(&mut log, &claiming(i / 10, 1_000_000 - i));
+    }
+    let found = max_timestamp(&log).map(|found| (found.offset.0, found.timestamp.0));
+    assert_eq!(found, Some((2490, 249)), "its claim is one of the last");
 }

@@ -361,10 +361,7 @@ impl World {
             .filter(|record| record.offset >= log.log_start())
             .map(|record| record.timestamp)
             .max();
-        let largest = log
-            .offset_of_max_timestamp(&Plain)
-            .unwrap()
-            .map(|found| found.timestamp);
+        let largest = max_timestamp(log).map(|found| found.timestamp);
         assert_eq!(largest, visible);
         history
     }

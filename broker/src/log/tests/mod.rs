@@ -142,15 +142,29 @@ fn read_all(log: &Log) -> Vec<Batch> {
 struct Plain;
 
 impl BatchRecords for Plain {
-    fn visit(&self, batch: &Batch, visit: &mut dyn FnMut(Offset, TimestampMs) -> bool) -> Result<(), String> {
-        for record in batch.iter().map_err(|e| e.to_string())? {
-            let record = record.map_err(|e| e.to_string())?;
+    fn visit(
+        &self,
+        batch: &Batch,
+        visit: &mut dyn FnMut(Offset, TimestampMs) -> bool,
+    ) -> Result<(), UnreadableRecords> {
+        let malformed = |e: String| UnreadableRecords::Malformed(e);
+        for record in batch.iter().map_err(|e| malformed(e.to_string()))? {
+            let record = record.map_err(|e| malformed(e.to_string()))?;
             if !visit(record.offset, record.timestamp) {
                 break;
             }
         }
         Ok(())
     }
+}
+
+/// The first record with the largest timestamp, searched for to the end.
+fn max_timestamp(log: &Log) -> Option<TimestampOffset> {
+    let mut search = log.search_max_timestamp();
+    while let Some(segment) = log.next_for_max_timestamp(&mut search).unwrap() {
+        search.look_into(&segment, log.log_start(), &Plain).unwrap();
+    }
+    search.found()
 }
 
 fn with(change: impl FnOnce(&mut LogConfig)) -> Arc<LogConfig> {

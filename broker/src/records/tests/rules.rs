@@ -281,14 +281,21 @@ fn rule_12_inner_offsets_with_gaps_are_repaired_where_records_are_read() {
 }
 
 #[test]
-fn rule_123_a_wrong_max_timestamp_is_corrected_where_records_are_read() {
-    let lying = with_header(&keyed(), |h| h.max_timestamp = TimestampMs(5));
+fn rule_123_a_wrong_max_timestamp_is_corrected_where_records_are_read_and_where_they_are_not_compressed() {
     let compacted = ValidationRules {
         compacted: true,
         ..rules()
     };
-    let accepted = produce(&lying.to_bytes(), &compacted).expect("good");
-    assert_eq!((accepted.header.max_timestamp, accepted.verify_crc()), (NOW, true));
+    for claimed in [NO_TIMESTAMP, TimestampMs(5), TimestampMs(NOW.0 + 3_600_001)] {
+        let lying = with_header(&keyed(), |h| h.max_timestamp = claimed);
+        for rules in [&compacted, &rules()] {
+            let accepted = produce(&lying.to_bytes(), rules).expect("good");
+            assert_eq!((accepted.header.max_timestamp, accepted.verify_crc()), (NOW, true));
+        }
+    }
+    // What the records say is held against the bounds, whatever the header claims.
+    let ahead = with_header(&batch_of(&[(None, NOW.0 + 3_600_001)]), |h| h.max_timestamp = NOW);
+    assert_eq!(code_of(&ahead, &rules()), 32);
 }
 
 #[test]

@@ -211,6 +211,29 @@ async fn a_long_poll_waits_for_min_bytes_over_all_partitions() {
 }
 
 #[tokio::test]
+async fn a_partition_that_does_not_exist_does_not_end_the_wait_for_the_others() {
+    let (_broker, mut client) = with_topic(&[]).await;
+    for version in [12, 13] {
+        let mut waiting = request(version, "t", 0, 0);
+        waiting.max_wait_ms = 300;
+        let mut unknown = waiting.topics[0].partitions[0].clone();
+        unknown.partition = 99;
+        waiting.topics[0].partitions.push(unknown);
+        let began = Instant::now();
+        let response = client.call(version, &waiting).await;
+        assert!(began.elapsed() >= Duration::from_millis(300), "version {version}");
+        let codes = response.responses[0].partitions.iter().map(|it| it.error_code);
+        let unknown = ErrorCode::UnknownTopicOrPartition.code();
+        assert_eq!(codes.collect::<Vec<_>>(), [0, unknown]);
+        // Alone it has nothing to wait for.
+        waiting.topics[0].partitions.remove(0);
+        let began = Instant::now();
+        assert_eq!(only(&client.call(version, &waiting).await).error_code, unknown);
+        assert!(began.elapsed() < Duration::from_millis(300), "version {version}");
+    }
+}
+
+#[tokio::test]
 async fn a_long_poll_ends_when_the_topic_is_deleted() {
     let (broker, mut client) = with_topic(&[]).await;
     let mut waiting = request(12, "t", 0, 0);

@@ -22,13 +22,13 @@ use highwater_proto::types::{BrokerEpoch, LeaderEpoch, NodeId, Offset};
 use tokio::time::Instant;
 
 use super::{RawApi, RawRequest, RequestContext, leader};
-use crate::fetch_session::{FetchContext, FetchPartition, SentState, TopicKey};
+use crate::fetch_session::{FetchContext, FetchPartition, SentState};
 use crate::partition::{FetchWaiter, Isolation, ReadOutcome, ReadRequest, WaiterGuard, Waiting};
 use crate::replica::FollowerFetch;
 use crate::reply::{Answer, Pending};
 
 use self::follower::{FollowerCall, FollowerParts};
-use self::request::session_request;
+use self::request::{resolve, resolve_partition, session_request};
 use self::response::{PartitionAnswer, encode};
 
 /// Handler of Fetch.
@@ -278,7 +278,7 @@ impl Call {
         };
         let mut valid = 0_usize;
         for wanted in &self.session.partitions {
-            let topic = match resolve(&image, &wanted.topic) {
+            let topic = match resolve_partition(&image, wanted) {
                 Ok(topic) => topic,
                 // Refused before it was read: the others go on waiting (rule 41).
                 Err(error) => {
@@ -475,17 +475,6 @@ fn add_leader_hints(
 
 fn rack_of(image: &MetadataImage, node: NodeId) -> Option<&str> {
     image.live_broker(node)?.registration.rack.as_deref()
-}
-
-/// The topic, or the error of a request that names none that exists.
-fn resolve<'a>(image: &'a MetadataImage, topic: &TopicKey) -> Result<&'a Topic, ErrorCode> {
-    match topic {
-        TopicKey::Name(name) => image
-            .topic(name)
-            .map(Arc::as_ref)
-            .ok_or(ErrorCode::UnknownTopicOrPartition),
-        TopicKey::Id(id) => image.topic_by_id(*id).map(Arc::as_ref).ok_or(ErrorCode::UnknownTopicId),
-    }
 }
 
 /// -1 on the wire: none is named.

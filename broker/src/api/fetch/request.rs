@@ -1,7 +1,10 @@
 //! From the request as it is on the wire to what the fetch session makes of it.
 
-use highwater_proto::kafka::ByteStr;
+use std::sync::Arc;
+
 use highwater_proto::kafka::messages::fetch::FetchRequest;
+use highwater_proto::kafka::{ByteStr, ErrorCode};
+use highwater_proto::metadata::{MetadataImage, Topic};
 use highwater_proto::types::TopicId;
 
 use super::{SESSIONS_FROM, TOPIC_IDS_FROM};
@@ -49,5 +52,25 @@ pub(super) fn session_request(request: FetchRequest, version: i16, privileged: b
         privileged,
         partitions,
         forgotten,
+    }
+}
+
+/// The topic of the partition, if both exist.
+pub(super) fn resolve_partition<'a>(image: &'a MetadataImage, wanted: &FetchPartition) -> Result<&'a Topic, ErrorCode> {
+    let topic = resolve(image, &wanted.topic)?;
+    match usize::try_from(wanted.index) {
+        Ok(index) if index < topic.partitions.len() => Ok(topic),
+        _ => Err(ErrorCode::UnknownTopicOrPartition),
+    }
+}
+
+/// The topic, or the error of a request that names none that exists.
+pub(super) fn resolve<'a>(image: &'a MetadataImage, topic: &TopicKey) -> Result<&'a Topic, ErrorCode> {
+    match topic {
+        TopicKey::Name(name) => image
+            .topic(name)
+            .map(Arc::as_ref)
+            .ok_or(ErrorCode::UnknownTopicOrPartition),
+        TopicKey::Id(id) => image.topic_by_id(*id).map(Arc::as_ref).ok_or(ErrorCode::UnknownTopicId),
     }
 }

@@ -14,6 +14,7 @@ use uuid::Uuid;
 use super::leader::LeaderHint;
 use super::response::{PartitionAnswer, encode};
 use super::*;
+use crate::fetch_session::TopicKey;
 use crate::log::{EpochEnd, FileSlice};
 use crate::reply::Reply;
 

@@ -24,7 +24,7 @@ pub struct ValidationRules {
     pub after_max_ms: i64,
     /// `max.message.bytes`: largest batch, compressed as it is stored.
     pub max_message_bytes: usize,
-    /// `max.decompressed.message.bytes`: largest record inside a compressed batch, where it is decompressed at all.
+    /// `max.decompressed.message.bytes`: largest record inside a compressed batch.
     pub max_decompressed_record_bytes: usize,
     /// Codec and level of `compression.type`; None for `producer`, which keeps what arrives.
     pub compression: Option<CompressionTarget>,
@@ -39,12 +39,14 @@ impl Default for ValidationRules {
             before_max_ms: i64::MAX,
             after_max_ms: 3_600_000,
             max_message_bytes: 1_048_588,
-            max_decompressed_record_bytes: 2_147_483_639,
+            max_decompressed_record_bytes: MAX_RECORD_BYTES,
             compression: None,
         }
     }
 }
 
+/// Default of `max.decompressed.message.bytes`, which no record reaches.
+const MAX_RECORD_BYTES: usize = 2_147_483_639;
 /// Records of any size of batch may decompress to this much.
 const MIN_DECOMPRESSED_BYTES: usize = 64 << 20;
 /// Larger batches may grow by this factor.
@@ -86,7 +88,8 @@ impl ValidationRules {
 
     /// True if the batch cannot be judged, or kept, by its header alone.
     fn need_records(&self, codec: Compression) -> bool {
-        self.compacted || self.compression.is_some_and(|target| target.codec != codec)
+        let bounds_records = self.max_decompressed_record_bytes < MAX_RECORD_BYTES && codec != Compression::None;
+        self.compacted || bounds_records || self.compression.is_some_and(|target| target.codec != codec)
     }
 }
 

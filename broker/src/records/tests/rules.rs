@@ -299,6 +299,27 @@ fn rule_123_a_wrong_max_timestamp_is_corrected_where_records_are_read_and_where_
 }
 
 #[test]
+fn a_bound_on_decompressed_records_is_held_whatever_is_done_with_them() {
+    let value = [b'x'; 1000];
+    let batch = batch_of(&[(Some(b"k"), NOW.0), (Some(&value), NOW.0)]);
+    for codec in CODECS {
+        let sent = compressed(&batch, codec);
+        for (limit, compressed_code) in [(2_147_483_639, 0), (2_000, 0), (1_000, 10)] {
+            let rules = ValidationRules {
+                max_decompressed_record_bytes: limit,
+                ..rules()
+            };
+            let expected = if codec == Compression::None { 0 } else { compressed_code };
+            assert_eq!(code_of(&sent, &rules), expected, "{codec} {limit}");
+            assert_eq!(
+                rules.read_records_of(&sent.header),
+                codec != Compression::None && limit < 2_147_483_639
+            );
+        }
+    }
+}
+
+#[test]
 fn rule_136_the_recompressed_size_counts_too() {
     let sent = compressed(&keyed(), Compression::Gzip);
     let limit = sent.size();

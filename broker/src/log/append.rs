@@ -295,7 +295,7 @@ impl Log {
             _ => now.0.saturating_sub(active.created.0),
         };
         active.size + size > self.config.segment_bytes
-            || waited > self.config.roll_ms()
+            || waited > self.config.roll_ms(self.topic_id, self.name(), active.base)
             || active.index_full(self.config.segment_index_bytes)
             || last_offset.0 - active.base.0 > i64::from(i32::MAX)
     }

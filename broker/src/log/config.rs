@@ -1,6 +1,10 @@
 //! The part of a topic's configuration that its logs obey.
 
+use std::collections::hash_map::DefaultHasher;
+use std::hash::{Hash as _, Hasher as _};
 use std::time::Duration;
+
+use highwater_proto::types::{Offset, TopicId};
 
 /// Topic configuration as the log needs it. Shared by all partitions of a topic; field names are Kafka's.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -9,7 +13,7 @@ pub struct LogConfig {
     pub segment_bytes: u64,
     /// `segment.ms`: a segment is closed at the first append whose records are this much younger than its first.
     pub segment_ms: Duration,
-    /// The share of `segment.jitter.ms` drawn for this topic, subtracted from `segment.ms`.
+    /// `segment.jitter.ms`: each segment takes a share of it off `segment.ms`.
     pub segment_jitter: Duration,
     /// `segment.index.bytes`: size of an index file at which its segment is closed.
     pub segment_index_bytes: u64,
@@ -52,9 +56,16 @@ impl Default for LogConfig {
 }
 
 impl LogConfig {
-    /// Age in milliseconds of event time at which a segment is closed.
-    pub(super) fn roll_ms(&self) -> i64 {
-        let mut limit = self.segment_ms.saturating_sub(self.segment_jitter);
+    /// Age in milliseconds of event time at which the segment of a partition that starts at `base` is closed. Its share
+    /// of the jitter follows from its name, so that it stays what it is.
+    pub(super) fn roll_ms(&self, topic: TopicId, partition: &str, base: Offset) -> i64 {
+        let mut limit = self.segment_ms;
+        if !self.segment_jitter.is_zero() {
+            let mut hasher = DefaultHasher::new();
+            (topic.0, partition, base.0).hash(&mut hasher);
+            let share = f64::from((hasher.finish() >> 32) as u32) / f64::from(u32::MAX);
+            limit = limit.saturating_sub(self.segment_jitter.mul_f64(share));
+        }
         if self.compact {
             limit = limit.min(self.max_compaction_lag);
         }

@@ -140,19 +140,13 @@ impl TopicState {
 }
 
 impl TopicSettings {
-    /// The settings that follow from a topic's configuration. `jitter` is the topic's random share of
-    /// `segment.jitter.ms`, from 0 to 1.
+    /// The settings that follow from a topic's configuration.
     #[must_use]
-    pub fn new(
-        config: &TopicConfig,
-        producer_id_expiration: Duration,
-        replica_lag_time_max: Duration,
-        jitter: f64,
-    ) -> Self {
+    pub fn new(config: &TopicConfig, producer_id_expiration: Duration, replica_lag_time_max: Duration) -> Self {
         let log = LogConfig {
             segment_bytes: u64::from(config.segment_bytes),
             segment_ms: config.segment_age,
-            segment_jitter: config.segment_jitter.mul_f64(jitter.clamp(0.0, 1.0)),
+            segment_jitter: config.segment_jitter,
             segment_index_bytes: u64::from(config.segment_index_bytes),
             index_interval_bytes: u64::from(config.index_interval_bytes),
             retention_ms: config.retention,

@@ -217,13 +217,7 @@ impl Partitions {
                 }
             }
         };
-        let jitter = f64::from(rand::random::<f32>());
-        TopicSettings::new(
-            &config,
-            broker.producer_id_expiration,
-            broker.replica_lag_time_max,
-            jitter,
-        )
+        TopicSettings::new(&config, broker.producer_id_expiration, broker.replica_lag_time_max)
     }
 
     fn fallback(&self) -> Result<(TopicConfig, BrokerConfig), ConfigError> {

@@ -310,3 +310,30 @@ fn any_number_of_false_claims_is_seen_through() {
     let found = max_timestamp(&log).map(|found| (found.offset.0, found.timestamp.0));
     assert_eq!(found, Some((2490, 249)), "its claim is one of the last");
 }
+
+#[test]
+fn partitions_of_a_topic_take_different_shares_of_the_jitter() {
+    let disk = Disk::new();
+    let log_dir = disk.start();
+    let rolled_at = |jitter: u64, partition: i32| {
+        let config = with(|c| {
+            c.segment_bytes = 1 << 20;
+            (c.segment_ms, c.segment_jitter) = (secs(100), secs(jitter));
+        });
+        let index = PartitionIndex(partition);
+        let (mut log, _) = Log::open(&log_dir, "jitter", index, TOPIC_ID, config, NOW).unwrap();
+        let at = (0..=101).find(|second| {
+            append(&mut log, &claiming(NOW.0 + second * 1000, NOW.0 + second * 1000));
+            log.segment_count() > 1
+        });
+        log.delete().unwrap();
+        at.unwrap()
+    };
+    assert_eq!([0, 1, 2].map(|partition| rolled_at(0, partition)), [101; 3]);
+    let mut rolled: Vec<i64> = (0..8).map(|partition| rolled_at(60, partition)).collect();
+    assert_eq!(rolled_at(60, 0), rolled[0], "a restart changes nothing");
+    assert!(rolled.iter().all(|at| (40..=101).contains(at)), "{rolled:?}");
+    rolled.sort_unstable();
+    rolled.dedup();
+    assert!(rolled.len() > 4, "{rolled:?}");
+}

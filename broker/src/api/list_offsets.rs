@@ -4,12 +4,12 @@ use std::collections::HashSet;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
-use highwater_proto::kafka::ErrorCode;
 use highwater_proto::kafka::messages::list_offsets::request::ListOffsetsPartition;
 use highwater_proto::kafka::messages::list_offsets::response::{
     ListOffsetsPartitionResponse, ListOffsetsTopicResponse,
 };
 use highwater_proto::kafka::messages::list_offsets::{ListOffsetsRequest, ListOffsetsResponse};
+use highwater_proto::kafka::{ByteStr, ErrorCode};
 use highwater_proto::types::{LeaderEpoch, TimestampMs};
 
 use super::{Api, RequestContext};
@@ -50,13 +50,13 @@ impl Api for ListOffsets {
             _ => Isolation::LogEnd,
         };
         let (broker, image) = (&context.broker, context.broker.image());
-        let mut seen = HashSet::new();
+        let repeated = repeated(&request);
         let mut topics = Vec::with_capacity(request.topics.len());
         for topic in request.topics {
             let known = image.topic(&topic.name);
             let mut partitions = Vec::with_capacity(topic.partitions.len());
             for wanted in topic.partitions {
-                let found = if !seen.insert((topic.name.clone(), wanted.partition_index)) {
+                let found = if repeated.contains(&(topic.name.clone(), wanted.partition_index)) {
                     Err(LookupError::Refused(ErrorCode::InvalidRequest))
                 } else if !is_known(wanted.timestamp, version) {
                     Err(LookupError::Refused(ErrorCode::UnsupportedVersion))
@@ -82,6 +82,19 @@ impl Api for ListOffsets {
             ..Default::default()
         }
     }
+}
+
+/// Partitions that are asked for more than once: what is meant cannot be told.
+fn repeated(request: &ListOffsetsRequest) -> HashSet<(ByteStr, i32)> {
+    let partitions = request.topics.iter().flat_map(|topic| {
+        let indexes = topic.partitions.iter().map(|wanted| wanted.partition_index);
+        indexes.map(|index| (&topic.name, index))
+    });
+    let mut seen = HashSet::new();
+    partitions
+        .filter(|partition| !seen.insert(*partition))
+        .map(|(name, index)| (name.clone(), index))
+        .collect()
 }
 
 fn is_known(timestamp: i64, version: i16) -> bool {

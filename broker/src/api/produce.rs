@@ -207,7 +207,6 @@ impl Call {
         if is_internal_topic(&topic.name) && !self.is_admin_client() {
             return Err(ErrorCode::InvalidTopicException.into());
         }
-        self.check_disks(topic, index)?;
         let partition = self.context.broker.partitions().find(topic, index)?;
         let settings = partition.topic().settings();
         let rules = &settings.rules;
@@ -217,6 +216,8 @@ impl Call {
             TimestampType::LogAppendTime => now,
         };
         let precheck = partition.precheck_append(self.acks == -1, batch.size(), newest, now)?;
+        // Only now: where this broker does not lead, its disks are nobody's business.
+        self.check_disks(topic, index)?;
         self.may_block |= precheck == Precheck::CreatesFiles
             || (batch.size() >= LARGE_WORK_BYTES && rules.read_records_of(&batch.header));
         Ok((partition, batch))

@@ -91,8 +91,8 @@ pub struct Limits {
 impl Limits {
     fn new(config: &BrokerConfig) -> Self {
         let network = &config.network;
-        let least = network.queued_max_request_bytes.unwrap_or(MIN_REQUEST_MEMORY_BYTES);
-        let units = least.max(2 * network.request_max_bytes) / BUDGET_UNIT_BYTES;
+        let chosen = MIN_REQUEST_MEMORY_BYTES.max(2 * network.request_max_bytes);
+        let units = network.queued_max_request_bytes.unwrap_or(chosen) / BUDGET_UNIT_BYTES;
         Self {
             max_request_bytes: network.request_max_bytes,
             max_connections: network.max_connections,

@@ -143,9 +143,7 @@ impl NetworkConfig {
             )?,
             fetch_session_slots: read.number("max.incremental.fetch.session.cache.slots")?,
             max_request_partitions: read.number("max.request.partition.size.limit")?,
-            queued_max_request_bytes: read
-                .optional("queued.max.request.bytes")?
-                .map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX)),
+            queued_max_request_bytes: queued_max_request_bytes(read)?,
             listen_backlog: read.number("socket.listen.backlog.size")?,
             request_max_bytes: read.number("socket.request.max.bytes")?,
         })
@@ -172,18 +170,12 @@ impl OffsetsConfig {
         [
             ("cleanup.policy", "compact".to_owned()),
             ("compression.type", "producer".to_owned()),
-            (
-                "segment.bytes",
-                self.topic_segment_bytes.max(MIN_SEGMENT_BYTES).to_string(),
-            ),
+            ("segment.bytes", self.topic_segment_bytes.to_string()),
         ]
         .map(|(key, value)| (key.to_owned(), value))
         .into()
     }
 }
-
-/// Smallest `segment.bytes` of a topic.
-const MIN_SEGMENT_BYTES: u32 = 1024 * 1024;
 
 impl GroupConfig {
     fn read(read: &ConfigReader<'_>) -> Result<Self, ConfigError> {
@@ -279,6 +271,20 @@ impl<'a> ConfigReader<'a> {
     pub fn millis(&self, key: &str) -> Result<Duration, ConfigError> {
         self.number(key).map(Duration::from_millis)
     }
+}
+
+/// With less, requests that are allowed could not be read, or only one at a time.
+fn queued_max_request_bytes(read: &ConfigReader<'_>) -> Result<Option<usize>, ConfigError> {
+    let key = "queued.max.request.bytes";
+    let Some(bytes) = read.optional(key)? else {
+        return Ok(None);
+    };
+    let least = 2 * read.number::<u32>("socket.request.max.bytes").map(u64::from)?;
+    if bytes < least {
+        let reason = format!("allowed is -1, or at least twice socket.request.max.bytes ({least})");
+        return Err(ConfigError::invalid(key, &bytes.to_string(), reason));
+    }
+    Ok(Some(usize::try_from(bytes).unwrap_or(usize::MAX)))
 }
 
 fn connection_overrides(key: &str, text: &str) -> Result<BTreeMap<String, usize>, ConfigError> {

@@ -452,6 +452,47 @@ fn connection_limits_per_address_are_read() {
 }
 
 #[test]
+fn memory_for_requests_is_what_was_asked_for_or_refused() {
+    let queued = |pairs: &[(&str, &str)]| {
+        let fixed = started_with(pairs);
+        let config = BrokerConfig::resolve(&BrokerLayers::fixed(&fixed));
+        config.map(|config| config.network.queued_max_request_bytes)
+    };
+    assert_eq!(queued(&[("queued.max.request.bytes", "-1")]), Ok(None));
+    assert_eq!(
+        queued(&[("queued.max.request.bytes", "209715200")]),
+        Ok(Some(209_715_200))
+    );
+    for small in ["0", "1048576", "209715199"] {
+        let refused = queued(&[("queued.max.request.bytes", small)]).unwrap_err().to_string();
+        for part in [
+            "queued.max.request.bytes",
+            small,
+            "socket.request.max.bytes (209715200)",
+        ] {
+            assert!(refused.contains(part), "{refused}");
+        }
+    }
+    let smaller_requests = ("socket.request.max.bytes", "524288");
+    assert_eq!(
+        queued(&[("queued.max.request.bytes", "1048576"), smaller_requests]),
+        Ok(Some(1_048_576))
+    );
+}
+
+#[test]
+fn segments_of_the_offsets_topic_are_as_large_as_was_asked_for() {
+    let small = started_with(&[("offsets.topic.segment.bytes", "1048576")]);
+    let offsets = BrokerConfig::resolve(&BrokerLayers::fixed(&small)).unwrap().offsets;
+    assert_eq!(
+        offsets.topic_configs().get("segment.bytes").map(String::as_str),
+        Some("1048576")
+    );
+    let refused = validate_static_configs(&values(&[("offsets.topic.segment.bytes", "1048575")])).unwrap_err();
+    assert!(refused.to_string().contains("at least 1048576"), "{refused}");
+}
+
+#[test]
 fn replication_rates_change_while_brokers_run() {
     let fixed = started_with(&[]);
     for rate in [

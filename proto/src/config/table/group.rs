@@ -61,6 +61,6 @@ pub(super) const DEFINITIONS: &[Definition] = definitions! {
         "Partitions of the offsets topic: the number of group shards. It is fixed once the topic exists.";
     "offsets.topic.replication.factor": Short = Some("3"), AtLeast(1), High, ReadOnly, IMPLEMENTED,
         "Replicas of the offsets topic when it is created.";
-    "offsets.topic.segment.bytes": Int = Some("104857600"), AtLeast(1), High, ReadOnly, IMPLEMENTED,
+    "offsets.topic.segment.bytes": Int = Some("104857600"), AtLeast(1_048_576), High, ReadOnly, IMPLEMENTED,
         "Segment size of the offsets topic: small ones load fast.";
 };

@@ -34,7 +34,7 @@ pub(super) const DEFINITIONS: &[Definition] = definitions! {
     "num.network.threads": Int = Some("3"), AtLeast(1), High, ClusterWide, THREADS,
         "Threads that read and write sockets in Apache Kafka.";
     "queued.max.request.bytes": Long = Some("-1"), Any, Medium, ReadOnly, IMPLEMENTED,
-        "Bytes of requests that are read but not yet answered, on all connections together; above it no further request is read. -1 lets the broker choose.";
+        "Bytes of requests larger than 64 KiB that are read but not yet answered, on all connections together; above it no further one is read. At least twice `socket.request.max.bytes`. -1 lets the broker choose: that, or 256 MiB if it is less.";
     "queued.max.requests": Int = Some("500"), AtLeast(1), High, ReadOnly, THREADS,
         "Requests that may wait between Apache Kafka's network and request threads.";
     "request.timeout.ms": Int = Some("30000"), Any, High, ReadOnly, default_only("calls between processes carry their own deadlines"),

@@ -26,7 +26,7 @@ pub(super) const DEFINITIONS: &[Definition] = definitions! {
     "follower.replication.throttled.replicas": List = Some(""), ThrottledReplicas, Medium, ClusterWide, IMPLEMENTED,
         "Replicas that are copied at no more than the follower's throttled rate: partition:broker pairs, or * for all.";
     "index.interval.bytes": Int = Some("4096"), AtLeast(0), Medium, ClusterWide, IMPLEMENTED,
-        "Bytes of records between two entries of the offset index.";
+        "Bytes of records between two entries of the offset index. An index that a start has to rebuild follows `log.index.interval.bytes`, as the process was started with it.";
     "leader.replication.throttled.replicas": List = Some(""), ThrottledReplicas, Medium, ClusterWide, IMPLEMENTED,
         "Replicas that are served at no more than the leader's throttled rate: partition:broker pairs, or * for all.";
     "local.retention.bytes": Long = Some("-2"), AtLeast(-2), Medium, ClusterWide, TIERED_STORAGE,
@@ -36,7 +36,7 @@ pub(super) const DEFINITIONS: &[Definition] = definitions! {
     "max.compaction.lag.ms": Long = Some("9223372036854775807"), AtLeast(1), Medium, ClusterWide, COMPACTION,
         "Longest time that a record may stay out of reach of compaction.";
     "max.decompressed.message.bytes": Int = Some("2147483639"), AtLeast(1), Medium, ClusterWide, IMPLEMENTED,
-        "Largest record in bytes that a compressed batch may hold once it is decompressed.";
+        "Largest record in bytes that a compressed batch may hold once it is decompressed. A value below the default makes the broker decompress every batch to look.";
     "max.message.bytes": Int = Some("1048588"), AtLeast(0), Medium, ClusterWide, IMPLEMENTED,
         "Largest record batch that is taken, in bytes, compressed as it arrives.";
     "message.timestamp.after.max.ms": Long = Some("3600000"), AtLeast(0), Medium, ClusterWide, IMPLEMENTED,

@@ -17,7 +17,7 @@ use highwater_proto::metadata::{ConfigResource, MetadataImage};
 use highwater_proto::types::{NodeId, is_legal_topic_name};
 
 use super::controller_call::Refused;
-use super::resource_type::{BROKER, TOPIC};
+use super::resource_type::{BROKER, BROKER_LOGGER, CLIENT_METRICS, GROUP, TOPIC};
 use super::{Api, RequestContext};
 
 /// Handler of DescribeConfigs.
@@ -39,6 +39,7 @@ fn describe(
     fixed: &StaticValues,
     request: &DescribeConfigsRequest,
 ) -> DescribeConfigsResponse {
+    let unknown = request.resources.iter().find_map(unknown_type);
     // Each resource once: the answer is much larger than the question.
     let mut seen = BTreeSet::new();
     let once =
@@ -49,7 +50,11 @@ fn describe(
             resource_name: resource.resource_name.clone(),
             ..Default::default()
         };
-        match configs_of(image, asked, fixed, resource) {
+        let configs = match &unknown {
+            Some(refused) => Err(refused.clone()),
+            None => configs_of(image, asked, fixed, resource),
+        };
+        match configs {
             Ok(configs) => {
                 let wanted = configs.into_iter().filter(|config| is_asked(resource, config.name));
                 result.configs = wanted.map(|config| row(config, request)).collect();
@@ -65,6 +70,19 @@ fn describe(
         results: results.collect(),
         ..Default::default()
     }
+}
+
+/// A type that does not exist spoils the whole request (rule 169).
+fn unknown_type(resource: &DescribeConfigsResource) -> Option<Refused> {
+    let kind = resource.resource_type;
+    let known = [TOPIC, BROKER, BROKER_LOGGER, CLIENT_METRICS, GROUP].contains(&kind);
+    let message = || {
+        format!(
+            "Unexpected resource type {kind} for resource {}.",
+            resource.resource_name
+        )
+    };
+    (!known).then(|| Refused::new(ErrorCode::InvalidRequest, message()))
 }
 
 fn configs_of(

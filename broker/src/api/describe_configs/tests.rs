@@ -137,6 +137,26 @@ fn rule_106_resources_that_cannot_be_described() {
 }
 
 #[test]
+fn rule_169_a_type_that_does_not_exist_spoils_the_whole_request() {
+    let codes = |kind| {
+        let resource = |resource_type, name: &str| DescribeConfigsResource {
+            resource_type,
+            resource_name: name.into(),
+            ..Default::default()
+        };
+        let request = DescribeConfigsRequest {
+            resources: vec![resource(BROKER, "1"), resource(kind, "x")],
+            ..Default::default()
+        };
+        let response = describe(&MetadataImage::default(), NodeId(1), &StaticValues::default(), &request);
+        let codes = response.results.iter().map(|result| result.error_code);
+        codes.collect::<Vec<_>>()
+    };
+    assert_eq!(codes(1), [42, 42]);
+    assert_eq!(codes(16), [0, 42], "one that exists does not");
+}
+
+#[test]
 fn a_broker_shows_all_and_the_default_broker_only_what_is_set() {
     let own = ask(
         BROKER,

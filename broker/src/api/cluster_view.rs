@@ -15,6 +15,8 @@ pub(super) const TOPIC_OPERATIONS: i32 = 0b1101_1111_1000;
 /// Everything that can be allowed on the cluster: create, alter, describe, cluster action, describe configs, alter
 /// configs, idempotent write.
 pub(super) const CLUSTER_OPERATIONS: i32 = 0b1_1111_1010_0000;
+/// Everything that can be allowed on a group: read, delete, describe, describe configs, alter configs.
+pub(super) const GROUP_OPERATIONS: i32 = 0b1101_0100_1000;
 
 /// An image through one listener.
 #[derive(Clone, Copy)]

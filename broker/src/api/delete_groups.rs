@@ -1,5 +1,6 @@
 //! DeleteGroups: split by shard, forwarded to the coordinators, put together in the order of the request.
 
+use std::collections::HashSet;
 use std::ops::RangeInclusive;
 
 use highwater_proto::kafka::messages::delete_groups::response::DeletableGroupResult;
@@ -22,10 +23,14 @@ impl RawApi for DeleteGroups {
 
     fn dispatch(mut request: RawRequest) -> Option<Pending> {
         let version = request.version;
-        let decoded = DeleteGroupsRequest::decode(&mut request.body, version).ok()?;
+        let mut decoded = DeleteGroupsRequest::decode(&mut request.body, version).ok()?;
+        // Unlike in other requests, a group that is named again is not answered again.
+        let mut seen = HashSet::new();
+        decoded.groups_names.retain(|group| seen.insert(group.clone()));
         let context = &request.context;
-        let hand_over = |shard, groups| hand_over(context, shard, version, groups);
-        let parts = split(context, decoded.groups_names, |group| group, hand_over);
+        let parts = split(context, decoded.groups_names, |shard, groups| {
+            hand_over(context, shard, version, groups)
+        });
         Some(Pending::Later(Box::pin(async move {
             let results = gather(parts, |group_id, error| DeletableGroupResult {
                 group_id,

@@ -7,6 +7,7 @@ use highwater_proto::kafka::messages::describe_groups::{DescribeGroupsRequest, D
 use highwater_proto::kafka::{ApiKey, ByteStr, ErrorCode, Message};
 use highwater_proto::types::ShardId;
 
+use super::cluster_view::GROUP_OPERATIONS;
 use crate::api::forwarded::{decode_reply, encode_request, gather, send, split};
 use crate::api::{RawApi, RawRequest, RequestContext, answer};
 use crate::reply::Pending;
@@ -23,17 +24,25 @@ impl RawApi for DescribeGroups {
     fn dispatch(mut request: RawRequest) -> Option<Pending> {
         let version = request.version;
         let decoded = DescribeGroupsRequest::decode(&mut request.body, version).ok()?;
-        let authorized = decoded.include_authorized_operations;
+        let with_operations = decoded.include_authorized_operations;
         let context = &request.context;
-        let hand_over = |shard, groups| hand_over(context, shard, version, authorized, groups);
-        let parts = split(context, decoded.groups, |group| group, hand_over);
+        let parts = split(context, decoded.groups, |shard, groups| {
+            hand_over(context, shard, version, groups)
+        });
         Some(Pending::Later(Box::pin(async move {
-            let groups = gather(parts, |group_id, error| DescribedGroup {
+            let mut groups = gather(parts, |group_id, error| DescribedGroup {
                 group_id,
                 error_code: error.code(),
                 ..DescribedGroup::default()
             })
             .await;
+            // What a client may do is for its broker to say, not for the coordinator.
+            for group in groups
+                .iter_mut()
+                .filter(|group| with_operations && group.error_code == 0)
+            {
+                group.authorized_operations = GROUP_OPERATIONS;
+            }
             let response = DescribeGroupsResponse {
                 groups,
                 ..DescribeGroupsResponse::default()
@@ -55,12 +64,10 @@ fn hand_over(
     context: &RequestContext,
     shard: ShardId,
     version: i16,
-    include_authorized_operations: bool,
     groups: Vec<ByteStr>,
 ) -> Result<impl Future<Output = PartOutcome> + Send + use<>, ErrorCode> {
     let part = DescribeGroupsRequest {
         groups,
-        include_authorized_operations,
         ..DescribeGroupsRequest::default()
     };
     let body = encode_request(&part, version)?;

@@ -1,7 +1,7 @@
 //! What all forwarded APIs share: finding the shard, handing the raw body over, and turning what went wrong on the way
 //! into the API's own answer.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use bytes::Bytes;
 use highwater_node::telemetry::Trace;
@@ -107,23 +107,52 @@ pub(super) fn encode_request<R: Request>(request: &R, version: i16) -> Result<By
     Ok(body.freeze())
 }
 
+/// How many items of a request are answered that ask what an earlier one asks: a short request must not ask for a reply
+/// without bound.
+const MAX_REPEATS: usize = 16;
+
 /// The items of a request that belong to one shard, on their way as a request of their own.
-pub(super) struct Part<F> {
+struct Part<F> {
     /// Place in the whole request, and group.
     groups: Vec<(usize, ByteStr)>,
     /// The reply to come, or why nothing was sent.
     reply: Result<F, ErrorCode>,
 }
 
+/// A request on its way to the shards of its groups.
+pub(super) struct Parts<F> {
+    parts: Vec<Part<F>>,
+    /// Places of items that ask what an earlier one asks, and the place of that one.
+    repeats: Vec<(usize, usize)>,
+}
+
+/// One item of a request that is split.
+pub(super) trait Item {
+    /// The group it asks about.
+    fn group(&self) -> &ByteStr;
+
+    /// Whether another item with this group asks for the same answer if this is true of it, too.
+    fn says_group_only(&self) -> bool;
+}
+
+impl Item for ByteStr {
+    fn group(&self) -> &ByteStr {
+        self
+    }
+
+    fn says_group_only(&self) -> bool {
+        true
+    }
+}
+
 /// Splits the items of a request by the shard of their groups and hands each part over, in the order of first
 /// appearance. Split by shard rather than by group, so that one large request does not take up the whole queue to a
-/// coordinator.
-pub(super) fn split<T, F>(
+/// coordinator. What was asked before is not asked again.
+pub(super) fn split<T: Item, F>(
     context: &RequestContext,
     items: Vec<T>,
-    group_of: impl Fn(&T) -> &ByteStr,
     hand_over: impl Fn(ShardId, Vec<T>) -> Result<F, ErrorCode>,
-) -> Vec<Part<F>> {
+) -> Parts<F> {
     struct Share<T> {
         shard: Result<ShardId, ErrorCode>,
         groups: Vec<(usize, ByteStr)>,
@@ -131,9 +160,21 @@ pub(super) fn split<T, F>(
     }
     let mut shares: Vec<Share<T>> = Vec::new();
     let mut share_of: HashMap<Result<ShardId, ErrorCode>, usize> = HashMap::new();
+    let mut places: HashMap<ByteStr, usize> = HashMap::new();
+    let mut repeats = Vec::new();
     for (index, item) in items.into_iter().enumerate() {
-        let group = group_of(&item).clone();
-        let shard = shard_of_group(context, &group);
+        let group = item.group().clone();
+        let mut shard = shard_of_group(context, &group);
+        if item.says_group_only() {
+            let first = *places.entry(group.clone()).or_insert(index);
+            if first < index && repeats.len() < MAX_REPEATS {
+                repeats.push((index, first));
+                continue;
+            }
+            if first < index {
+                shard = Err(ErrorCode::InvalidRequest);
+            }
+        }
         let at = *share_of.entry(shard).or_insert_with(|| {
             shares.push(Share {
                 shard,
@@ -151,42 +192,42 @@ pub(super) fn split<T, F>(
         groups: share.groups,
         reply: share.shard.and_then(|shard| hand_over(shard, share.items)),
     };
-    shares.into_iter().map(hand_over).collect()
+    Parts {
+        parts: shares.into_iter().map(hand_over).collect(),
+        repeats,
+    }
 }
 
 /// Waits for one part of a split request after the other (they are all under way) and puts the answers together in the
 /// order of the request. What failed becomes the own answer of each group of that part.
-pub(super) async fn gather<T, F>(parts: Vec<Part<F>>, failed: impl Fn(ByteStr, ErrorCode) -> T) -> Vec<T>
+pub(super) async fn gather<T, F>(split: Parts<F>, failed: impl Fn(ByteStr, ErrorCode) -> T) -> Vec<T>
 where
+    T: Clone,
     F: Future<Output = Result<Vec<T>, ErrorCode>>,
 {
-    let mut answers = Vec::new();
-    for part in parts {
+    let mut answers = BTreeMap::new();
+    for part in split.parts {
         let outcome = match part.reply {
             Ok(reply) => reply.await,
             Err(error) => Err(error),
         };
+        let groups = part.groups.into_iter();
         match outcome {
-            Ok(found) if found.len() == part.groups.len() => {
-                answers.extend(
-                    part.groups
-                        .into_iter()
-                        .zip(found)
-                        .map(|((index, _), answer)| (index, answer)),
-                );
+            Ok(found) if found.len() == groups.len() => {
+                answers.extend(groups.zip(found).map(|((index, _), answer)| (index, answer)));
             }
             outcome => {
                 let error = outcome.err().unwrap_or(ErrorCode::UnknownServerError);
-                answers.extend(
-                    part.groups
-                        .into_iter()
-                        .map(|(index, group)| (index, failed(group, error))),
-                );
+                answers.extend(groups.map(|(index, group)| (index, failed(group, error))));
             }
         }
     }
-    answers.sort_by_key(|(index, _)| *index);
-    answers.into_iter().map(|(_, answer)| answer).collect()
+    for (index, first) in split.repeats {
+        if let Some(answer) = answers.get(&first).cloned() {
+            answers.insert(index, answer);
+        }
+    }
+    answers.into_values().collect()
 }
 
 fn leading_string<R: Request>(body: &Bytes, version: i16) -> Result<String, DecodeError> {

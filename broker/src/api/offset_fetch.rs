@@ -12,7 +12,8 @@ use highwater_proto::kafka::{ApiKey, ByteStr, ErrorCode, Message};
 use highwater_proto::types::ShardId;
 
 use crate::api::forwarded::{
-    GroupRequest, decode_reply, dispatch_by_group, dispatch_to, encode_request, gather, send, shard_of_group, split,
+    GroupRequest, Item, decode_reply, dispatch_by_group, dispatch_to, encode_request, gather, send, shard_of_group,
+    split,
 };
 use crate::api::{RawApi, RawRequest, RequestContext, answer};
 use crate::reply::Pending;
@@ -42,7 +43,7 @@ impl RawApi for OffsetFetch {
         }
         let (context, require_stable) = (&request.context, decoded.require_stable);
         let hand_over = |shard, groups| hand_over(context, shard, version, require_stable, groups);
-        let parts = split(context, decoded.groups, |group| &group.group_id, hand_over);
+        let parts = split(context, decoded.groups, hand_over);
         Some(Pending::Later(Box::pin(async move {
             let groups = gather(parts, failed_group).await;
             let response = OffsetFetchResponse {
@@ -60,12 +61,22 @@ impl RawApi for OffsetFetch {
     }
 }
 
-/// The shard of all groups of a request, if they have one in common: that of a consumer, which names its own group. Such
-/// a request and its reply travel as they are.
+/// The shard of a request for one group: that of a consumer, which names its own. Such a request and its reply travel as
+/// they are.
 fn only_shard(context: &RequestContext, groups: &[OffsetFetchRequestGroup]) -> Option<ShardId> {
-    let mut shards = groups.iter().map(|group| shard_of_group(context, &group.group_id));
-    let first = shards.next()?.ok()?;
-    shards.all(|shard| shard == Ok(first)).then_some(first)
+    let [group] = groups else { return None };
+    shard_of_group(context, &group.group_id).ok()
+}
+
+impl Item for OffsetFetchRequestGroup {
+    fn group(&self) -> &ByteStr {
+        &self.group_id
+    }
+
+    /// Named topics are answered once each, however often the group is named.
+    fn says_group_only(&self) -> bool {
+        self.topics.is_none()
+    }
 }
 
 fn failed_group(group_id: ByteStr, error: ErrorCode) -> OffsetFetchResponseGroup {

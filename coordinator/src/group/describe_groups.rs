@@ -1,6 +1,5 @@
 //! DescribeGroups (rule 86).
 
-use std::collections::HashSet;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -11,8 +10,7 @@ use super::reply::{DescribedGroup, DescribedMember};
 use super::state::{DEAD, GroupState};
 
 impl Groups {
-    /// What the groups look like now; one that is named again is not described again, so that a short request cannot ask
-    /// for a reply without bound.
+    /// What the groups look like now, in the order of the request. Brokers name each once.
     pub(super) fn describe_groups(&self, group_ids: &[Arc<str>]) -> Vec<DescribedGroup> {
         let describe = |id: &Arc<str>| match self.group(id) {
             Some(group) => group.describe(),
@@ -25,12 +23,7 @@ impl Groups {
                 members: Vec::new(),
             },
         };
-        let mut seen = HashSet::new();
-        group_ids
-            .iter()
-            .filter(|id| seen.insert(Arc::clone(id)))
-            .map(describe)
-            .collect()
+        group_ids.iter().map(describe).collect()
     }
 }
 

@@ -16,6 +16,8 @@ impl Groups {
     /// Deletes offsets of topics that no member consumes.
     pub(super) fn offset_delete(&mut self, request: OffsetDelete, env: &mut Env<'_>) -> OffsetDeleteReply {
         let allowed = match self.group(&request.group_id) {
+            // It can be committed for and deleted as a whole (rule 73).
+            _ if request.group_id.is_empty() => Err(ErrorCode::InvalidGroupId),
             None => Err(ErrorCode::GroupIdNotFound),
             Some(group) => group.validate_offset_delete(),
         };

@@ -1,6 +1,5 @@
 //! OffsetFetch (rule 84).
 
-use std::collections::HashSet;
 use std::sync::Arc;
 
 use highwater_proto::kafka::ErrorCode;
@@ -12,8 +11,8 @@ use super::reply::{FetchedGroup, FetchedPartition, FetchedTopic};
 use super::request::{FetchGroup, FetchTopic, OffsetFetch};
 
 impl Groups {
-    /// The committed offsets. What was committed for another topic of the same name does not count. A group that is named
-    /// again is not answered again, so that a short request cannot ask for a reply without bound.
+    /// The committed offsets, in the order of the request; brokers ask once for all of a group. What was committed for
+    /// another topic of the same name does not count.
     pub(super) fn offset_fetch(&self, request: &OffsetFetch, image: &MetadataImage) -> Vec<FetchedGroup> {
         let fetch = |group: &FetchGroup| FetchedGroup {
             group_id: Arc::clone(&group.group_id),
@@ -23,13 +22,7 @@ impl Groups {
                 None => self.fetch_all(&group.group_id, request.require_stable, image),
             },
         };
-        let mut seen = HashSet::new();
-        request
-            .groups
-            .iter()
-            .filter(|group| seen.insert(Arc::clone(&group.group_id)))
-            .map(fetch)
-            .collect()
+        request.groups.iter().map(fetch).collect()
     }
 
     fn fetch_topics(

@@ -70,6 +70,55 @@ pub(crate) const GROUPS: &[Row] = &[
             answer.groups[0].group_state.as_str()
         )
     }),
+    ("DescribeGroups of a group named twice", "two Empty", |t| {
+        let group = t.name("twice");
+        t.commit(&group, "", -1);
+        let request = DescribeGroupsRequest::default().with_groups(vec![group_id(&group), group_id(&group)]);
+        let answer = t.raw.call(5, &request).unwrap();
+        let states = answer.groups.iter().map(|it| (it.error_code, it.group_state.as_str()));
+        let states: Vec<_> = states.collect();
+        let same = states == [(0, "Empty"); 2];
+        if same {
+            "two Empty".to_owned()
+        } else {
+            format!("{states:?}")
+        }
+    }),
+    ("DescribeGroups with authorized operations", "3400", |t| {
+        let group = t.name("allowed");
+        t.commit(&group, "", -1);
+        let request = DescribeGroupsRequest::default()
+            .with_groups(vec![group_id(&group)])
+            .with_include_authorized_operations(true);
+        t.raw.call(5, &request).unwrap().groups[0]
+            .authorized_operations
+            .to_string()
+    }),
+    (
+        "DescribeGroups v6 of an unknown group with authorized operations",
+        "-2147483648",
+        |t| {
+            let request = DescribeGroupsRequest::default()
+                .with_groups(vec![group_id("no-such-group")])
+                .with_include_authorized_operations(true);
+            t.raw.call(6, &request).unwrap().groups[0]
+                .authorized_operations
+                .to_string()
+        },
+    ),
+    ("DeleteGroups of a group named twice", "one 0", |t| {
+        let group = t.name("gone");
+        t.commit(&group, "", -1);
+        let names = vec![group_id(&group), group_id(&group)];
+        let request = DeleteGroupsRequest::default().with_groups_names(names);
+        let results = t.raw.call(2, &request).unwrap().results;
+        let codes: Vec<_> = results.iter().map(|it| it.error_code).collect();
+        if codes == [0] {
+            "one 0".to_owned()
+        } else {
+            format!("{codes:?}")
+        }
+    }),
     ("DeleteGroups of an unknown group", "69", |t| {
         let request = DeleteGroupsRequest::default().with_groups_names(vec![group_id("no-such-group")]);
         t.raw.call(2, &request).unwrap().results[0].error_code.to_string()

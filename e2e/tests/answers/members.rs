@@ -70,6 +70,27 @@ pub(crate) const MEMBERS: &[Row] = &[
         let request = OffsetDeleteRequest::default().with_group_id(group_id("no-such-group"));
         t.raw.call(0, &request).unwrap().error_code.to_string()
     }),
+    ("OffsetDelete without a group id", "24", |t| {
+        t.commit("", "", -1);
+        let request = OffsetDeleteRequest::default().with_group_id(group_id(""));
+        t.raw.call(0, &request).unwrap().error_code.to_string()
+    }),
+    ("OffsetFetch v8 of a group named twice", "two with one topic", |t| {
+        let group = t.name("fetched");
+        t.commit(&group, "", -1);
+        let group = OffsetFetchRequestGroup::default()
+            .with_group_id(group_id(&group))
+            .with_topics(None);
+        let request = OffsetFetchRequest::default().with_groups(vec![group.clone(), group]);
+        let groups = t.raw.call(8, &request).unwrap().groups;
+        let topics: Vec<_> = groups.iter().map(|it| (it.error_code, it.topics.len())).collect();
+        let same = topics == [(0, 1); 2];
+        if same {
+            "two with one topic".to_owned()
+        } else {
+            format!("{topics:?}")
+        }
+    }),
     ("OffsetFetch v9 of an unknown group", "0, offset -1", |t| {
         let topics = OffsetFetchRequestTopics::default()
             .with_name(topic_name("no-such-topic"))

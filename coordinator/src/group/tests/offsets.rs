@@ -240,6 +240,59 @@ fn rule_86_offsets_of_a_subscribed_topic_cannot_be_deleted() {
     assert_eq!((reply.error, reply.topics.len()), (ErrorCode::NonEmptyGroup, 0));
 }
 
+#[test]
+fn rule_73_single_offsets_of_the_empty_group_cannot_be_deleted() {
+    let mut h = Harness::new();
+    h.commit(commit("", "t", 5));
+    let partitions = vec![DeletePartition {
+        partition: 0,
+        refused: None,
+    }];
+    let token = h.send(Request::OffsetDelete(OffsetDelete {
+        group_id: "".into(),
+        topics: vec![DeleteTopic {
+            name: "t".into(),
+            partitions,
+        }],
+    }));
+    let Reply::OffsetDelete(reply) = h.reply(token) else {
+        panic!()
+    };
+    assert_eq!((reply.error, reply.topics.len()), (ErrorCode::InvalidGroupId, 0));
+    assert_eq!(h.committed("", "t"), 5);
+}
+
+#[test]
+fn rule_84_each_group_of_a_fetch_is_answered_with_what_it_asks_for() {
+    let mut h = Harness::new();
+    h.commit(commit("g", "t", 5));
+    h.commit(commit("g", "u", 6));
+    let all = FetchGroup {
+        group_id: "g".into(),
+        topics: None,
+    };
+    let one = |name: &str| FetchGroup {
+        topics: Some(vec![FetchTopic {
+            name: name.into(),
+            partitions: vec![0],
+        }]),
+        ..all.clone()
+    };
+    let token = h.send(Request::OffsetFetch(OffsetFetch {
+        groups: vec![one("t"), one("u"), all.clone(), one("t")],
+        require_stable: false,
+    }));
+    let Reply::OffsetFetch(groups) = h.reply(token) else {
+        panic!()
+    };
+    let offsets = |group: &FetchedGroup| {
+        let topics = group.topics.iter();
+        topics.map(|topic| topic.partitions[0].offset).sum::<i64>()
+    };
+    let sums: Vec<_> = groups.iter().map(offsets).collect();
+    assert_eq!(sums, [5, 6, 11, 5]);
+}
+
 /// The key and value of a commit, as another owner wrote them.
 fn written(offset: i64) -> Record {
     let mut h = Harness::new();

@@ -2,9 +2,10 @@
 //!
 //! By default that is Highwater (`target/release/highwater`, or `HIGHWATER_BIN`). To check the suites themselves:
 //! `HIGHWATER_E2E_PEER=kafka` runs them against Apache Kafka, started by `e2e/bench/kafka-peer`, and
-//! `HIGHWATER_E2E_BOOTSTRAP=HOST:PORT` against any broker that runs already (tests that kill it then fail).
+//! `HIGHWATER_E2E_BOOTSTRAP=HOST:PORT` against any broker that runs already (tests that kill it then fail). With
+//! `HIGHWATER_E2E_PEER=cluster` those that need no particular broker run against a cluster of Highwater.
 
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, Plan};
 use crate::kafka_peer::{KafkaPeer, run};
 use crate::raw::Raw;
 use crate::routed::Routed;
@@ -303,7 +304,7 @@ pub enum Broker {
     Kafka(KafkaPeer),
     /// Whatever listens on `HIGHWATER_E2E_BOOTSTRAP`.
     External(String),
-    /// Several brokers of Highwater: what needs one of them asks the cluster itself.
+    /// Several brokers of Highwater, with `HIGHWATER_E2E_PEER=cluster`: what needs one of them asks the cluster itself.
     Cluster(Box<Cluster>),
 }
 
@@ -327,6 +328,10 @@ impl Broker {
         if is_kafka() {
             return Self::Kafka(KafkaPeer::start(settings, disk));
         }
+        if peer_is("cluster") {
+            assert!(disk.is_none(), "{ONE_OF_MANY}");
+            return Self::cluster(settings);
+        }
         let mut highwater = Highwater::new();
         if let Some(disk) = disk {
             highwater = highwater.data_in(&disk.join("data"));
@@ -336,6 +341,13 @@ impl Broker {
         }
         highwater.start();
         Self::Highwater(Box::new(highwater))
+    }
+
+    /// Three brokers with these properties, three controllers, two coordinators and etcd, all ready.
+    pub fn cluster(settings: &[(&str, &str)]) -> Self {
+        let with = |plan: Plan, (key, value): &(&str, &str)| plan.set(key, value);
+        let plan = settings.iter().fold(Plan::default(), with);
+        Self::Cluster(Box::new(Cluster::start(plan)))
     }
 
     /// `HOST:PORT`, of a cluster several of them separated by commas.
@@ -415,7 +427,11 @@ impl Broker {
 
 /// Whether the suites run against Apache Kafka.
 pub fn is_kafka() -> bool {
-    std::env::var("HIGHWATER_E2E_PEER").is_ok_and(|v| v == "kafka")
+    peer_is("kafka")
+}
+
+fn peer_is(name: &str) -> bool {
+    std::env::var("HIGHWATER_E2E_PEER").is_ok_and(|peer| peer == name)
 }
 
 /// The folder below `data` that holds the partitions' folders: the first, breadth first, with a folder `NAME-NUMBER`

@@ -213,7 +213,10 @@ fn idle_it_is_small_and_it_starts_soon() {
     let began = Instant::now();
     highwater.start();
     let ready = began.elapsed();
-    assert!(ready < Duration::from_secs(3), "the first answer came after {ready:?}");
+    // The promise is of what is released: a debug build is larger and slower.
+    let debug = Highwater::binary().parent().is_some_and(|dir| dir.ends_with("debug"));
+    let limit = Duration::from_secs(if debug { 3 } else { 1 });
+    assert!(ready < limit, "the first answer came after {ready:?}");
     std::thread::sleep(Duration::from_millis(500));
     let idle = rss_of(&highwater);
     assert!(idle <= 48 * 1024, "idle it takes {idle} KiB");

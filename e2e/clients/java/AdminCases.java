@@ -90,7 +90,8 @@ final class AdminCases {
                 org.apache.kafka.common.TopicCollection.ofTopicIds(List.of(d.topicId()))).allTopicIds())
                 .get(d.topicId()).name().equals(topic));
         seen.put("describe_unknown", error(admin.describeTopics(List.of(topic + "-none")).allTopicNames()));
-        seen.put("log_dirs_with_topic", get(admin.describeLogDirs(List.of(get(admin.describeCluster().controller()).id()))
+        List<Integer> nodes = get(admin.describeCluster().nodes()).stream().map(Node::id).toList();
+        seen.put("log_dirs_with_topic", get(admin.describeLogDirs(nodes)
                 .allDescriptions()).values().stream().flatMap(m -> m.values().stream())
                 .anyMatch(l -> l.replicaInfos().containsKey(new TopicPartition(topic, 0))));
     }

@@ -51,15 +51,16 @@ unit: setup-etcd ## Tests beside the code
 
 # What `make test` runs of e2e/tests. The others take long, or have not been green often enough to decide what lands: `make
 # cluster-test`, `make faults`.
-E2E := layering refused_starts answers clients_kcat clients_rdkafka clients_python clients_franz_go clients_java java_tools dump \
-  hostile_sockets bad_disks disk_limit otel crash failover rolling_restart
+E2E := layering refused_starts answers clients_kcat clients_rdkafka clients_python clients_franz_go clients_java clients_console \
+  java_tools dump hostile_sockets bad_disks disk_limit otel crash failover rolling_restart
 
 e2e: setup-test release ## Real clients and faults against the real binaries
 	cargo test -p highwater-e2e --locked --lib --bins $(E2E:%=--test %) -- --test-threads=1
 	@echo "NOT RUN HERE: cluster_clients etcd_outage footprint (make cluster-test), faults (make faults)"
 
-cluster-test: setup-test release ## All client suites on three brokers, a minute without etcd, memory and 10,000 partitions
+cluster-test: setup-test release ## All client suites and Kafka's tools on three brokers, a minute without etcd, memory and 10,000 partitions
 	cargo test -p highwater-e2e --locked --no-fail-fast --test cluster_clients --test etcd_outage --test footprint -- --test-threads=1 --nocapture
+	HIGHWATER_E2E_PEER=cluster cargo test -p highwater-e2e --locked --test java_tools -- --test-threads=1
 
 deny: setup ## Licences, advisories and banned crates
 	@command -v cargo-deny >/dev/null || cargo install --locked cargo-deny

@@ -1,7 +1,7 @@
 //! Real clients behind one interface, so that one scenario drives them all.
 //!
-//! A client is a process: a driver program that speaks the line protocol of `e2e/clients/README.md`, or kcat
-//! ([`crate::kcat`]).
+//! A client is a process: a driver program that speaks the line protocol of `e2e/clients/README.md`, kcat
+//! ([`crate::kcat`]) or Kafka's console tools ([`crate::console`]).
 
 use crate::setup;
 use serde_json::{Value, json};
@@ -68,6 +68,15 @@ pub struct Consumed {
     pub largest_poll: Option<usize>,
 }
 
+/// Who of a group gets which partitions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Assignor {
+    /// Ranges of partitions; a rebalance takes all away first.
+    Range,
+    /// Kafka's cooperative-sticky.
+    Cooperative,
+}
+
 /// Membership in a consumer group.
 #[derive(Clone)]
 pub struct Membership {
@@ -81,6 +90,28 @@ pub struct Membership {
     pub max_poll_records: usize,
     /// Whether the library commits by itself, every 200 ms and when it closes; else the member commits after each poll.
     pub auto_commit: bool,
+    /// `auto.offset.reset`.
+    pub reset: &'static str,
+    /// `group.instance.id` of a static member.
+    pub instance: Option<&'static str>,
+    /// Where it is not the one that the client takes by itself.
+    pub assignor: Option<Assignor>,
+}
+
+impl Membership {
+    /// One that starts at the first record and commits by itself.
+    pub fn new(topic: &str, group: &str, session_timeout: Duration) -> Self {
+        Self {
+            topic: topic.to_owned(),
+            group: group.to_owned(),
+            session_timeout,
+            max_poll_records: 50,
+            auto_commit: true,
+            reset: "earliest",
+            instance: None,
+            assignor: None,
+        }
+    }
 }
 
 /// What the scenario needs of a client.
@@ -102,6 +133,8 @@ pub trait Client {
 pub struct Told {
     /// The partitions it owns.
     pub owned: BTreeSet<i32>,
+    /// The partitions that were ever taken from it.
+    pub revoked: BTreeSet<i32>,
     /// The records it read, each with the number of assignments before it.
     pub seen: Vec<(usize, Seen)>,
     /// How often it was told partitions.
@@ -112,6 +145,20 @@ pub struct Told {
     pub closed: bool,
     /// All lines, for a failed test.
     pub lines: Vec<String>,
+}
+
+impl Told {
+    /// It has got these partitions.
+    pub fn assign(&mut self, partitions: Vec<i32>) {
+        self.owned.extend(partitions);
+        self.assignments += 1;
+    }
+
+    /// These partitions were taken from it.
+    pub fn revoke(&mut self, partitions: Vec<i32>) {
+        self.owned.retain(|p| !partitions.contains(p));
+        self.revoked.extend(partitions);
+    }
 }
 
 /// A member of a group, as a process.
@@ -368,10 +415,20 @@ impl Client for Driver {
     }
 
     fn member(&self, m: &Membership) -> Member {
-        let settings = json!({
+        let mut settings = json!({
             "topic": m.topic, "group": m.group, "session_timeout_ms": m.session_timeout.as_millis() as u64,
             "max_poll_records": m.max_poll_records, "commit": if m.auto_commit { "auto" } else { "manual" },
+            "reset": m.reset,
         });
+        if let Some(instance) = m.instance {
+            settings["instance"] = json!(instance);
+        }
+        if let Some(assignor) = m.assignor {
+            settings["assignor"] = json!(match assignor {
+                Assignor::Range => "range",
+                Assignor::Cooperative => "cooperative",
+            });
+        }
         let mut command = (self.command)();
         command.args(["member", &self.bootstrap, &settings.to_string()]);
         Member::start(command, Close::Stdin, read_event)
@@ -395,12 +452,9 @@ fn read_event(line: &str, told: &mut Told) {
             .collect()
     };
     if let Some(list) = event.get("assigned") {
-        let list: Vec<i32> = partitions(list);
-        told.owned.extend(list);
-        told.assignments += 1;
+        told.assign(partitions(list));
     } else if let Some(list) = event.get("revoked") {
-        let list: Vec<i32> = partitions(list);
-        told.owned.retain(|p| !list.contains(p));
+        told.revoke(partitions(list));
     } else if let Some(poll) = event.get("poll").and_then(Value::as_array) {
         let assignment = told.assignments;
         told.largest_poll = told.largest_poll.max(poll.len());

@@ -3,7 +3,9 @@
 //! kcat creates topics only by asking for them (`auto.create.topics.enable`), does not tell where a record went, has no
 //! `max.poll.records` (librdkafka hands out one record at a time) and commits by itself.
 
-use crate::client::{Client, Close, Consumed, From, Member, Membership, Pair, Seen, Settings, Told, wait_until};
+use crate::client::{
+    Assignor, Client, Close, Consumed, From, Member, Membership, Pair, Seen, Settings, Told, wait_until,
+};
 use crate::setup;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Child, Command, Stdio};
@@ -124,7 +126,16 @@ impl Client for Kcat {
         command.args([m.group.as_str(), "-u", "-f", FORMAT]);
         command.args(["-X", &format!("session.timeout.ms={}", m.session_timeout.as_millis())]);
         command.args(["-X", "heartbeat.interval.ms=1000", "-X", "auto.commit.interval.ms=200"]);
-        command.args(["-X", "auto.offset.reset=earliest", &m.topic]);
+        command.args(["-X", &format!("auto.offset.reset={}", m.reset)]);
+        if let Some(instance) = m.instance {
+            command.args(["-X", &format!("group.instance.id={instance}")]);
+        }
+        match m.assignor {
+            Some(Assignor::Range) => command.args(["-X", "partition.assignment.strategy=range"]),
+            Some(Assignor::Cooperative) => command.args(["-X", "partition.assignment.strategy=cooperative-sticky"]),
+            None => &mut command,
+        };
+        command.arg(&m.topic);
         Member::start(command, Close::Terminate, read_line)
     }
 
@@ -163,8 +174,8 @@ fn parse(line: &str) -> Option<Seen> {
     })
 }
 
-/// A record on stdout, or a note of a rebalance on stderr:
-/// `% Group g rebalanced (memberid m): assigned: t [0], t [1]`.
+/// A record on stdout, or a note of a rebalance on stderr: `% Group g rebalanced (memberid m): assigned: t [0], t [1]`, or
+/// `% Group g rebalanced: incremental assignment of 2 partition(s) (memberid m, ...): t [0], t [1]`.
 fn read_line(line: &str, told: &mut Told) {
     if let Some(seen) = parse(line) {
         told.seen.push((told.assignments, seen));
@@ -176,11 +187,10 @@ fn read_line(line: &str, told: &mut Told) {
             .filter_map(|part| part.split(']').next()?.trim().parse().ok())
             .collect()
     };
-    if let Some((_, partitions)) = line.split_once("assigned:") {
-        told.owned.extend(list(partitions));
-        told.assignments += 1;
-    } else if let Some((_, partitions)) = line.split_once("revoked:") {
-        let gone = list(partitions);
-        told.owned.retain(|p| !gone.contains(p));
+    let after = |notes: [&str; 2]| notes.iter().find_map(|note| Some(line.split_once(note)?.1));
+    if let Some(partitions) = after(["assigned:", "incremental assignment of "]) {
+        told.assign(list(partitions));
+    } else if let Some(partitions) = after(["revoked:", "incremental revoke of "]) {
+        told.revoke(list(partitions));
     }
 }

@@ -19,6 +19,7 @@
 pub mod broker;
 pub mod client;
 pub mod cluster;
+pub mod console;
 pub mod disk;
 pub mod etcdctl;
 pub mod faults;

@@ -1,8 +1,8 @@
 //! The raw client for several brokers: each request goes to the broker that it is for, over a connection that is kept.
 
-use crate::raw::{Producer, Raw, batch, topic_name};
+use crate::raw::{Producer, Raw, batch, group_id, topic_name};
 use anyhow::{Context, ensure};
-use kafka_protocol::messages::{DeleteTopicsRequest, MetadataResponse};
+use kafka_protocol::messages::{DeleteTopicsRequest, DescribeGroupsRequest, MetadataResponse};
 use kafka_protocol::records::{BatchDecodeInfo, Record};
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -228,6 +228,22 @@ impl Routed {
     /// As [`Raw::committed`].
     pub fn committed(&mut self, group: &str, topic: &str, partitions: i32) -> anyhow::Result<Vec<i64>> {
         self.any(|raw| raw.committed(group, topic, partitions))
+    }
+
+    /// How many members a group has: any broker knows.
+    ///
+    /// # Errors
+    /// As [`Raw::call`], and while the group's coordinator does not answer.
+    pub fn members(&mut self, group: &str) -> anyhow::Result<usize> {
+        let request = DescribeGroupsRequest::default().with_groups(vec![group_id(group)]);
+        let answer = self.any(|raw| raw.call(5, &request))?;
+        let described = answer.groups.first().context("no group in the answer")?;
+        ensure!(
+            described.error_code == 0,
+            "describing {group} is answered by error {}",
+            described.error_code
+        );
+        Ok(described.members.len())
     }
 
     /// `HOST:PORT` of a partition's leader.

@@ -3,10 +3,16 @@
 //! A client's test runs them all with [`conformance`]; each case has topics and groups of its own. What the client says
 //! is checked against what was sent and, by single raw requests, against what the broker holds.
 
+mod groups;
+
 use crate::broker::Broker;
-use crate::client::{Client, From, Member, Membership, Pair, Seen, Settings, wait_until};
+use crate::client::{Client, From, Pair, Seen, Settings, wait_until};
 use crate::raw::now_ms;
 use crate::routed::Routed;
+use groups::{
+    auto_commit_and_restart, cooperative_members_keep_the_rest, group_survives_a_killed_member, new_group_from_latest,
+    static_member_returns,
+};
 use kafka_protocol::records::Compression;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -18,8 +24,6 @@ pub const BROKER_SETTINGS: [(&str, &str); 2] = [("num.partitions", "4"), ("group
 
 /// Partitions of every topic of the scenario.
 const PARTITIONS: i32 = 4;
-/// The least that brokers allow by default.
-const SESSION: Duration = Duration::from_secs(6);
 
 /// One run of a client.
 struct Run<'a> {
@@ -35,7 +39,7 @@ struct Run<'a> {
 /// When a case failed.
 pub fn conformance(client: &mut dyn Client, broker: &Broker) {
     type Case = fn(&mut Run<'_>);
-    let cases: [(&str, Case); 11] = [
+    let cases: [(&str, Case); 14] = [
         ("create", create),
         ("keys_choose_the_partition", keys_choose_the_partition),
         ("records_without_keys", records_without_keys),
@@ -47,6 +51,9 @@ pub fn conformance(client: &mut dyn Client, broker: &Broker) {
         ("max_poll_records", max_poll_records),
         ("group_survives_a_killed_member", group_survives_a_killed_member),
         ("auto_commit_and_restart", auto_commit_and_restart),
+        ("new_group_from_latest", new_group_from_latest),
+        ("static_member_returns", static_member_returns),
+        ("cooperative_members_keep_the_rest", cooperative_members_keep_the_rest),
     ];
     let only = std::env::var("HIGHWATER_E2E_CASE").unwrap_or_default();
     let mut run = Run {
@@ -321,139 +328,6 @@ fn max_poll_records(run: &mut Run<'_>) {
         assert!(
             (1..=7).contains(&largest),
             "max.poll.records=7, and a poll returned {largest}"
-        );
-    }
-}
-
-/// Three members share the partitions; one is killed without a goodbye: its partitions move after the session timeout,
-/// no sooner, and nothing is lost. A member that starts when all have left goes on at the last committed offsets.
-fn group_survives_a_killed_member(run: &mut Run<'_>) {
-    let topic = run.topic("group");
-    let membership = Membership {
-        topic: topic.clone(),
-        group: format!("three-{}", run.id),
-        session_timeout: SESSION,
-        max_poll_records: 10,
-        auto_commit: !run.client.commits_manually(),
-    };
-    let before = keyed(0, 300, 40);
-    run.produce(&topic, &before);
-    let mut members: Vec<Member> = (0..3).map(|_| run.client.member(&membership)).collect();
-    wait_until("three members share all partitions", Duration::from_secs(40), || {
-        shared(&members)
-    });
-    wait_until("the group has read all there is", Duration::from_secs(30), || {
-        read_by(&members).is_superset(&values(&before))
-    });
-
-    // The one with the most partitions dies; its heartbeat was at most a second ago (two where the machine is busy).
-    members.sort_by_key(|m| m.told(|t| t.owned.len()));
-    let mut victim = members.pop().expect("three members");
-    victim.kill9();
-    let killed = Instant::now();
-    let after = keyed(300, 300, 40);
-    run.produce(&topic, &after);
-    wait_until("two members share all partitions", Duration::from_secs(40), || {
-        shared(&members)
-    });
-    let moved = killed.elapsed();
-    assert!(
-        moved > SESSION - Duration::from_secs(2),
-        "moved after {moved:?}, before the session timed out"
-    );
-    let sent: BTreeSet<String> = values(&before).union(&values(&after)).cloned().collect();
-    members.push(victim);
-    wait_until("nothing is lost", Duration::from_secs(30), || {
-        read_by(&members).is_superset(&sent)
-    });
-    assert_eq!(read_by(&members), sent, "and nothing is made up");
-    for member in &members {
-        member.told(|told| check_member(told, membership.auto_commit));
-    }
-
-    let ends = run.ends(&topic);
-    wait_until("all is committed", Duration::from_secs(20), || {
-        run.committed(&membership.group, &topic) == ends
-    });
-    members.pop();
-    for member in &mut members {
-        member.close();
-    }
-    assert_eq!(
-        run.committed(&membership.group, &topic),
-        ends,
-        "leaving keeps what was committed"
-    );
-    resumes(run, &membership, keyed(600, 60, 40));
-}
-
-fn auto_commit_and_restart(run: &mut Run<'_>) {
-    let topic = run.topic("auto");
-    let membership = Membership {
-        topic: topic.clone(),
-        group: format!("auto-{}", run.id),
-        session_timeout: SESSION,
-        max_poll_records: 50,
-        auto_commit: true,
-    };
-    let sent = keyed(0, 200, 20);
-    run.produce(&topic, &sent);
-    let mut member = run.client.member(&membership);
-    wait_until("the member reads all", Duration::from_secs(30), || {
-        member.told(|t| t.seen.len() == sent.len())
-    });
-    let ends = run.ends(&topic);
-    wait_until("it is committed without a word", Duration::from_secs(15), || {
-        run.committed(&membership.group, &topic) == ends
-    });
-    member.close();
-    resumes(run, &membership, keyed(200, 60, 20));
-}
-
-/// A fresh member reads the records produced after the last commit, and no other.
-fn resumes(run: &mut Run<'_>, membership: &Membership, new: Vec<Pair>) {
-    run.produce(&membership.topic, &new);
-    let mut member = run.client.member(membership);
-    wait_until("the new member reads on", Duration::from_secs(30), || {
-        member.told(|t| t.seen.len() >= new.len())
-    });
-    let seen: Vec<Seen> = member.told(|t| t.seen.iter().map(|(_, s)| s.clone()).collect());
-    assert_eq!(as_sent(&seen), sorted(&new), "it goes on at the last committed offset");
-    member.close();
-}
-
-/// Whether all members own something, together all partitions, none twice.
-fn shared(members: &[Member]) -> bool {
-    let owned: Vec<BTreeSet<i32>> = members.iter().map(|m| m.told(|t| t.owned.clone())).collect();
-    let total: usize = owned.iter().map(BTreeSet::len).sum();
-    let all: BTreeSet<i32> = owned.iter().flatten().copied().collect();
-    owned.iter().all(|o| !o.is_empty()) && total == all.len() && all.len() == PARTITIONS as usize
-}
-
-fn read_by(members: &[Member]) -> BTreeSet<String> {
-    members
-        .iter()
-        .flat_map(|m| m.told(|t| t.seen.iter().map(|(_, s)| s.value.clone()).collect::<Vec<_>>()))
-        .collect()
-}
-
-fn values(records: &[Pair]) -> BTreeSet<String> {
-    records.iter().map(|r| r.1.clone()).collect()
-}
-
-/// Between two assignments a member reads each partition in order and without a gap.
-fn check_member(told: &crate::client::Told, auto_commit: bool) {
-    let mut last: HashMap<(usize, i32), i64> = HashMap::new();
-    for (assignment, s) in &told.seen {
-        if let Some(before) = last.insert((*assignment, s.partition), s.offset) {
-            assert_eq!(s.offset, before + 1, "partition {} is read in order", s.partition);
-        }
-    }
-    if !auto_commit {
-        assert!(
-            told.largest_poll <= 10,
-            "max.poll.records=10, and a poll returned {}",
-            told.largest_poll
         );
     }
 }

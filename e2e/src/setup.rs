@@ -21,15 +21,17 @@ pub fn tool(name: &str) -> PathBuf {
     path
 }
 
-/// Debian's kcat.
+/// Debian's kcat, in the version that its suite is for.
 ///
 /// # Panics
-/// When it is not installed.
+/// When it is not installed, or another one.
 pub fn kcat() -> Command {
     let found = Command::new("kcat").arg("-V").output();
+    let version = found.map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
+    let version = version.expect("kcat is installed: run `make setup-test` (Debian: apt-get install kcat)");
     assert!(
-        found.is_ok(),
-        "kcat is not installed: run `make setup-test` (Debian: apt-get install kcat)"
+        version.contains("Version 1.7.1 "),
+        "kcat 1.7.1 is wanted, this is {version}"
     );
     Command::new("kcat")
 }
@@ -48,6 +50,13 @@ pub fn java(class: &str) -> Command {
     command
 }
 
+/// As [`java`], with the client's log on stderr.
+pub fn java_with_log(class: &str) -> Command {
+    let mut command = java_options();
+    command.args(["-Dkafka.log=INFO", "-Dkafka.log.target=SYSTEM_ERR", class]);
+    command
+}
+
 fn java_options() -> Command {
     let class_path = format!("{}:{}/*", tool("java").display(), tool("kafka").display());
     let log_settings = root().join("e2e/bench/peer/log4j2.xml");
@@ -58,7 +67,6 @@ fn java_options() -> Command {
             "-XX:TieredStopAtLevel=1",
             "-XX:+UseSerialGC",
             "-Xshare:auto",
-            "-Dkafka.log=ERROR",
         ])
         .arg(format!("-Dlog4j2.configurationFile={}", log_settings.display()))
         .args(["-cp", &class_path]);

@@ -2,17 +2,19 @@
 
 use highwater_e2e::broker::Broker;
 use highwater_e2e::client::{Client, Driver};
-use highwater_e2e::cluster::{Cluster, Plan};
+use highwater_e2e::console::Console;
 use highwater_e2e::kcat::Kcat;
 use highwater_e2e::scenario::{BROKER_SETTINGS, conformance};
 use std::process::Command;
 
 fn does_all_it_can<C: Client>(client: impl FnOnce(&str) -> C) {
-    let plan = BROKER_SETTINGS
-        .iter()
-        .fold(Plan::default(), |plan, (key, value)| plan.set(key, value));
-    let broker = Broker::Cluster(Box::new(Cluster::start(plan)));
+    let broker = Broker::cluster(&BROKER_SETTINGS);
     conformance(&mut client(&broker.bootstrap()), &broker);
+}
+
+#[test]
+fn console_tools() {
+    does_all_it_can(Console::new);
 }
 
 #[test]

@@ -88,11 +88,9 @@ fn fill(broker: &Broker) -> i64 {
         }
     }
     let membership = Membership {
-        topic: TOPIC.to_owned(),
-        group: "dump".to_owned(),
-        session_timeout: Duration::from_secs(6),
         max_poll_records: 500,
         auto_commit: false,
+        ..Membership::new(TOPIC, "dump", Duration::from_secs(6))
     };
     let mut member = client.member(&membership);
     wait_until("the group has read all", Duration::from_secs(30), || {

@@ -37,6 +37,9 @@ type membership struct {
 	SessionTimeoutMs int    `json:"session_timeout_ms"`
 	MaxPollRecords   int    `json:"max_poll_records"`
 	Commit           string `json:"commit"`
+	Reset            string `json:"reset"`
+	Instance         string `json:"instance"`
+	Assignor         string `json:"assignor"`
 }
 
 var out sync.Mutex
@@ -223,10 +226,23 @@ func member(bootstrap, settings string) error {
 	}
 	options := []kgo.Opt{
 		kgo.SeedBrokers(strings.Split(bootstrap, ",")...), kgo.ConsumerGroup(m.Group), kgo.ConsumeTopics(m.Topic),
-		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),
 		kgo.SessionTimeout(time.Duration(m.SessionTimeoutMs) * time.Millisecond), kgo.HeartbeatInterval(time.Second),
 		kgo.OnPartitionsAssigned(event("assigned")), kgo.OnPartitionsRevoked(event("revoked")),
 		kgo.OnPartitionsLost(event("revoked")), kgo.BlockRebalanceOnPoll(),
+	}
+	if m.Reset == "latest" {
+		options = append(options, kgo.ConsumeResetOffset(kgo.NewOffset().AtEnd()))
+	} else {
+		options = append(options, kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
+	}
+	if m.Instance != "" {
+		options = append(options, kgo.InstanceID(m.Instance))
+	}
+	switch m.Assignor {
+	case "range":
+		options = append(options, kgo.Balancers(kgo.RangeBalancer()))
+	case "cooperative":
+		options = append(options, kgo.Balancers(kgo.CooperativeStickyBalancer()))
 	}
 	if m.Commit == "auto" {
 		options = append(options, kgo.AutoCommitMarks(), kgo.AutoCommitInterval(200*time.Millisecond))

@@ -19,8 +19,10 @@ import org.apache.kafka.clients.admin.NewTopic;
 import org.apache.kafka.clients.consumer.ConsumerRebalanceListener;
 import org.apache.kafka.clients.consumer.ConsumerRecord;
 import org.apache.kafka.clients.consumer.ConsumerRecords;
+import org.apache.kafka.clients.consumer.CooperativeStickyAssignor;
 import org.apache.kafka.clients.consumer.KafkaConsumer;
 import org.apache.kafka.clients.consumer.OffsetAndTimestamp;
+import org.apache.kafka.clients.consumer.RangeAssignor;
 import org.apache.kafka.clients.producer.KafkaProducer;
 import org.apache.kafka.clients.producer.ProducerRecord;
 import org.apache.kafka.clients.producer.RecordMetadata;
@@ -29,7 +31,7 @@ import org.apache.kafka.common.TopicPartition;
 import org.apache.kafka.common.serialization.StringDeserializer;
 import org.apache.kafka.common.serialization.StringSerializer;
 
-/** Apache Kafka's Java clients behind the driver protocol of ../README.md; {@code admin} is {@link AdminCases}. */
+/** Apache Kafka's Java clients behind the driver protocol of ../README.md; {@code admin} is {@link AdminCases}, {@code tool} {@link Tools}. */
 public final class Driver {
     static final ObjectMapper JSON = new ObjectMapper();
 
@@ -70,6 +72,8 @@ public final class Driver {
                 return consume(bootstrap, c);
             case "admin":
                 return AdminCases.run(bootstrap, c.get("topic").asText(), c.get("group").asText());
+            case "tool":
+                return Tools.run(c.get("class").asText(), c.get("args"), c.path("input").asText(""));
             default:
                 throw new IllegalArgumentException("unknown command " + c);
         }
@@ -169,11 +173,18 @@ public final class Driver {
         boolean auto = c.get("commit").asText().equals("auto");
         Properties p = consumer(bootstrap, c);
         p.put("group.id", c.get("group").asText());
-        p.put("auto.offset.reset", "earliest");
+        p.put("auto.offset.reset", c.get("reset").asText());
         p.put("enable.auto.commit", auto);
         p.put("auto.commit.interval.ms", 200);
         p.put("session.timeout.ms", c.get("session_timeout_ms").asInt());
         p.put("heartbeat.interval.ms", 1000);
+        if (c.has("instance")) {
+            p.put("group.instance.id", c.get("instance").asText());
+        }
+        if (c.has("assignor")) {
+            p.put("partition.assignment.strategy", c.get("assignor").asText().equals("range")
+                    ? RangeAssignor.class.getName() : CooperativeStickyAssignor.class.getName());
+        }
         try (KafkaConsumer<String, String> consumer =
                 new KafkaConsumer<>(p, new StringDeserializer(), new StringDeserializer())) {
             consumer.subscribe(List.of(c.get("topic").asText()), new Report());

@@ -9,6 +9,8 @@ import time
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.admin import NewTopic
 from kafka.consumer.subscription_state import ConsumerRebalanceListener
+from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
+from kafka.coordinator.assignors.range import RangePartitionAssignor
 from kafka.errors import CommitFailedError, RebalanceInProgressError
 
 
@@ -100,15 +102,18 @@ class Report(ConsumerRebalanceListener):
 
 def member(bootstrap, c):
     auto = c["commit"] == "auto"
+    assignor = {"range": RangePartitionAssignor, "cooperative": CooperativeStickyAssignor}.get(c.get("assignor"))
     consumer = KafkaConsumer(
         bootstrap_servers=bootstrap,
         group_id=c["group"],
-        auto_offset_reset="earliest",
+        auto_offset_reset=c["reset"],
         enable_auto_commit=auto,
         auto_commit_interval_ms=200,
         session_timeout_ms=c["session_timeout_ms"],
         heartbeat_interval_ms=1000,
         max_poll_records=c["max_poll_records"],
+        group_instance_id=c.get("instance"),
+        **({"partition_assignment_strategy": [assignor]} if assignor else {}),
     )
     # kafka-python 3.0.12 forgets a join that ends between two polls if only news of the topic's partitions asked for it:
     # its leader then has what it needs, `need_rejoin` turns false, and the answer to the join is never looked at. So the

@@ -204,15 +204,24 @@ impl ConsumerContext for Report {
 fn member(bootstrap: &str, settings: &str) -> Result<(), Box<dyn std::error::Error>> {
     let c: Value = serde_json::from_str(settings)?;
     let auto = c["commit"] == "auto";
-    let consumer: BaseConsumer<Report> = ClientConfig::new()
+    let mut config = ClientConfig::new();
+    config
         .set("bootstrap.servers", bootstrap)
         .set("group.id", text(&c, "group"))
         .set("session.timeout.ms", c["session_timeout_ms"].to_string())
         .set("heartbeat.interval.ms", "1000")
-        .set("auto.offset.reset", "earliest")
+        .set("auto.offset.reset", text(&c, "reset"))
         .set("enable.auto.commit", auto.to_string())
-        .set("auto.commit.interval.ms", "200")
-        .create_with_context(Report)?;
+        .set("auto.commit.interval.ms", "200");
+    if let Some(instance) = c["instance"].as_str() {
+        config.set("group.instance.id", instance);
+    }
+    match c["assignor"].as_str() {
+        Some("range") => config.set("partition.assignment.strategy", "range"),
+        Some(_) => config.set("partition.assignment.strategy", "cooperative-sticky"),
+        None => &mut config,
+    };
+    let consumer: BaseConsumer<Report> = config.create_with_context(Report)?;
     consumer.subscribe(&[&text(&c, "topic")])?;
     let stop = Arc::new(AtomicBool::new(false));
     let stopped = stop.clone();

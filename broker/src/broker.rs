@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
 use highwater_node::clock::Clock;
+use highwater_node::open_files::OpenFiles;
 use highwater_node::shutdown::Shutdown;
 use highwater_node::transport::Dialer;
 use highwater_proto::config::{BrokerConfig, StaticValues};
@@ -73,7 +74,7 @@ pub struct BrokerParts {
 pub struct Limits {
     /// `socket.request.max.bytes`
     pub max_request_bytes: usize,
-    /// `max.connections`
+    /// `max.connections`, or fewer: the storage needs file handles too.
     pub max_connections: usize,
     /// `connections.max.idle.ms`
     pub max_idle: Option<Duration>,
@@ -95,7 +96,7 @@ impl Limits {
         let units = network.queued_max_request_bytes.unwrap_or(chosen) / BUDGET_UNIT_BYTES;
         Self {
             max_request_bytes: network.request_max_bytes,
-            max_connections: network.max_connections,
+            max_connections: network.max_connections.min(OpenFiles::of_process().connections),
             max_idle: network.connections_max_idle,
             max_fetch_bytes: network.fetch_max_bytes as u64,
             request_memory: Arc::new(Semaphore::new(units)),

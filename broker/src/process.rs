@@ -7,6 +7,7 @@ use highwater_node::clock::Clock;
 use highwater_node::config::{ListenerConfig, NodeConfig};
 use highwater_node::data_dir::{DataDir, DataDirError, MetaProperties};
 use highwater_node::http::HealthCheck;
+use highwater_node::open_files::OpenFiles;
 use highwater_node::session::{
     ControllerLink, LinkError, LinkOptions, NodeStatus, Recovery, Registration, StatusSource,
 };
@@ -93,6 +94,7 @@ impl BrokerProcess {
     /// # Errors
     /// [`StartError`]; nothing is served then.
     pub async fn start(parts: ProcessParts<'_>) -> Result<Self, StartError> {
+        say_what_may_be_open(parts.config);
         let ProcessParts {
             config,
             data_dir,
@@ -195,6 +197,16 @@ impl BrokerProcess {
             Err(error) => tracing::error!(%error, "the logs were not closed cleanly; the next start recovers them"),
         }
     }
+}
+
+fn say_what_may_be_open(config: &NodeConfig) {
+    let OpenFiles {
+        limit,
+        log_files,
+        connections,
+    } = OpenFiles::of_process();
+    let connections = connections.min(config.broker.network.max_connections);
+    tracing::info!(limit, log_files, connections, "what may be open at a time");
 }
 
 /// Completes once there was no session for so long that there is nobody to hand over with.

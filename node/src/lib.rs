@@ -4,6 +4,7 @@ pub mod clock;
 pub mod config;
 pub mod data_dir;
 pub mod http;
+pub mod open_files;
 pub mod process;
 pub mod session;
 pub mod shutdown;

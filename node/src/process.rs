@@ -13,6 +13,7 @@ use tokio::net::{TcpListener, TcpSocket};
 use crate::clock::Clock;
 use crate::config::{ListenerConfig, LoadError, NodeConfig, Sources, parse_set};
 use crate::http::{Health, serve_http};
+use crate::open_files;
 use crate::shutdown::Shutdown;
 use crate::telemetry::trace::{finish_tracing, start_tracing};
 use crate::telemetry::{Metrics, init_logging, push_metrics};
@@ -96,6 +97,7 @@ where
     R: Future<Output = anyhow::Result<()>>,
 {
     init_logging(&config.logging).context("cannot set up logging")?;
+    open_files::raise_limit();
     for ignored in &config.ignored {
         tracing::warn!(key = ignored.key, reason = ignored.reason, "this key has no effect");
     }

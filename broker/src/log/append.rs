@@ -221,7 +221,12 @@ impl Log {
             .max()
             .unwrap_or(TimestampMs(-1));
         let size = headers.iter().map(|header| header.size() as u64).sum();
-        let rolled = self.prepare_segment(size, max_timestamp, last.last_offset(), now)?;
+        let rolled = match self.prepare_segment(size, max_timestamp, last.last_offset(), now) {
+            Err(error) if self.log_dir.relieve(&error) => {
+                self.prepare_segment(size, max_timestamp, last.last_offset(), now)?
+            }
+            prepared => prepared?,
+        };
 
         let stamped: SmallVec<[[u8; BATCH_OVERHEAD]; 2]> = headers.iter().map(BatchHeader::to_bytes).collect();
         let mut buffers: SmallVec<[IoSlice<'_>; 4]> = stamped

@@ -22,6 +22,14 @@ pub enum LogError {
         /// The answer of the operating system.
         source: io::Error,
     },
+    /// The process may not have as many files open as its logs need to be recovered.
+    #[error("{limit} open files are too few to recover the logs: raise the limit (ulimit -n, LimitNOFILE). {source}")]
+    TooFewFiles {
+        /// What it may have.
+        limit: usize,
+        /// What could not be opened.
+        source: Box<LogError>,
+    },
     /// A flush failed on this disk some time ago. Nothing on it can be trusted or acknowledged any more.
     #[error("the disk {} failed: {reason}", root.display())]
     DiskFailed {
@@ -143,8 +151,14 @@ impl LogError {
     /// True if this process, or the system, has no more files to open: that is no fault of the disk, and passes.
     #[must_use]
     pub fn is_out_of_files(&self) -> bool {
-        use rustix::io::Errno;
-        matches!(self, Self::Io { source, .. }
-            if [Errno::MFILE, Errno::NFILE].iter().any(|errno| source.raw_os_error() == Some(errno.raw_os_error())))
+        matches!(self, Self::Io { source, .. } if is_out_of_files(source))
     }
+}
+
+/// See [`LogError::is_out_of_files`].
+pub(super) fn is_out_of_files(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    [Errno::MFILE, Errno::NFILE]
+        .iter()
+        .any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
 }

@@ -9,7 +9,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
 
-use crate::log::error::LogError;
+use crate::log::error::{LogError, is_out_of_files};
+
+/// Files that are closed at a time when the process has no more handles.
+const MOST_GIVEN_UP: usize = 64;
 
 /// Handles of one data directory. A file that is in use (sent, flushed) stays open beyond the bound until it is
 /// released; everything else is closed by the clock algorithm and opened again on demand.
@@ -56,6 +59,31 @@ impl FileCache {
         }
     }
 
+    /// Opens a file. When there are no more handles, files that nobody uses just now give up theirs.
+    fn open(&self, open: impl Fn() -> io::Result<File>) -> io::Result<File> {
+        match open() {
+            Err(error) if is_out_of_files(&error) && self.give_up_some() => open(),
+            opened => opened,
+        }
+    }
+
+    /// Closes some of the files that were opened longest ago and are not in use. True if there were any.
+    pub(super) fn give_up_some(&self) -> bool {
+        let mut ring = self.ring.lock();
+        let before = ring.len();
+        let mut left = MOST_GIVEN_UP;
+        ring.retain(|slot| {
+            let mut file = slot.file.lock();
+            let idle = file.as_ref().is_none_or(|file| Arc::strong_count(file) == 1);
+            if !idle || left == 0 {
+                return true;
+            }
+            left -= usize::from(file.take().is_some());
+            false
+        });
+        ring.len() < before && left < MOST_GIVEN_UP
+    }
+
     /// Number of files that the cache holds open.
     #[cfg(test)]
     pub(super) fn open_files(&self) -> usize {
@@ -77,18 +105,15 @@ impl CachedFile {
             return Ok(Arc::clone(file));
         }
         let path = path();
-        let file = File::options().read(true).write(true).open(&path);
+        let file = cache.open(|| File::options().read(true).write(true).open(&path));
         self.put(cache, file.map_err(|e| LogError::io("open", path, e))?)
     }
 
     /// Creates the file, empty, whatever was there.
     pub(super) fn create(&self, cache: &FileCache, path: &Path) -> Result<Arc<File>, LogError> {
-        let file = File::options()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .open(path);
+        let mut options = File::options();
+        options.read(true).write(true).create(true).truncate(true);
+        let file = cache.open(|| options.open(path));
         self.put(cache, file.map_err(|e| LogError::io("create", path, e))?)
     }
 

@@ -110,8 +110,11 @@ impl FlushTicket {
             if *action != SYNC && (error.is_disk_full() || error.is_out_of_files()))
         });
         match &result {
-            Err(error) if !no_room => self.log_dir.fail(error),
-            _ => {}
+            Err(error) if no_room => {
+                let _ = self.log_dir.relieve(error);
+            }
+            Err(error) => self.log_dir.fail(error),
+            Ok(()) => {}
         }
         FlushOutcome {
             claim: self.claim,

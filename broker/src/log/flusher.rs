@@ -214,6 +214,10 @@ impl Shared {
                 Ok(waits) => waits,
                 // An older flush point only makes the next start read more. A failed flush of it, however, is one.
                 Err(error) if error.is_disk_full() => false,
+                Err(error) if error.is_out_of_files() => {
+                    let _ = self.log_dir.relieve(&error);
+                    true
+                }
                 Err(error) => {
                     self.log_dir.fail(&error);
                     false

@@ -12,6 +12,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use hashbrown::HashMap;
+use highwater_node::open_files::OpenFiles;
 use highwater_proto::types::{LeaderEpoch, Offset, TopicId};
 use parking_lot::Mutex;
 
@@ -60,6 +61,8 @@ pub struct LogDir {
     failed: OnceLock<Arc<str>>,
     table: Mutex<Table>,
     table_changed: AtomicBool,
+    /// The process ran out of file handles since somebody asked.
+    short_of_files: AtomicBool,
     pub(super) distrust: Distrust,
     last_write: Mutex<Option<Instant>>,
     creations: AtomicU64,
@@ -82,7 +85,7 @@ pub struct Inventory {
 
 impl LogDir {
     /// Opens a data directory, which is created if need be, for this process alone. At most about `open_files` files
-    /// are kept open. Takes the clean-shutdown marker away: from now on a stop is unclean until [`Self::close_clean`].
+    /// are kept open, or the share of the files that the process may open. Takes the clean-shutdown marker away: from now on a stop is unclean until [`Self::close_clean`].
     ///
     /// # Errors
     /// [`LogError::Locked`] if another process has it, [`LogError::Malformed`] if a checkpoint cannot be read.
@@ -115,11 +118,12 @@ impl LogDir {
         };
         Ok(Arc::new(Self {
             root: root.to_path_buf(),
-            files: FileCache::new(open_files),
+            files: FileCache::new(open_files.min(OpenFiles::of_process().log_files)),
             clean,
             failed: OnceLock::new(),
             table: Mutex::new(load_table(root)?),
             table_changed: AtomicBool::new(false),
+            short_of_files: AtomicBool::new(false),
             distrust: Distrust::load(root, clean)?,
             last_write: Mutex::new(None),
             creations: AtomicU64::new(0),
@@ -144,6 +148,21 @@ impl LogDir {
         &self.files
     }
 
+    /// Something failed. True if that was for want of file handles, and the next attempt may find some.
+    pub fn relieve(&self, error: &LogError) -> bool {
+        if !error.is_out_of_files() {
+            return false;
+        }
+        self.short_of_files.store(true, Ordering::Relaxed);
+        self.files.give_up_some()
+    }
+
+    /// True if the process has run out of file handles since the last call: files that wait to be flushed should not
+    /// hold on to theirs for longer than need be.
+    pub fn was_short_of_files(&self) -> bool {
+        self.short_of_files.swap(false, Ordering::Relaxed)
+    }
+
     /// What lies in the directory. To be called before logs are opened.
     ///
     /// # Errors
@@ -159,7 +178,7 @@ impl LogDir {
                 inventory.deleted.push(path);
             } else if name.ends_with(partition_dir::STRAY_SUFFIX) {
                 inventory.stray.push(path);
-            } else if let Some(partition) = PartitionDir::read(&self.root, &name) {
+            } else if let Some(partition) = PartitionDir::read(&self.root, &name)? {
                 inventory.partitions.push(partition);
             }
         }

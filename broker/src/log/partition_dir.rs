@@ -33,19 +33,26 @@ pub struct PartitionDir {
 
 impl PartitionDir {
     /// Reads what the directory says of itself; None if its name is not a partition's.
-    pub(super) fn read(root: &Path, name: &str) -> Option<Self> {
-        let (topic, partition) = name.rsplit_once('-')?;
-        let partition: i32 = partition.parse().ok()?;
-        if topic.is_empty() || partition < 0 {
-            return None;
-        }
-        let topic_id = read_topic_id(&root.join(name));
-        Some(Self {
+    ///
+    /// # Errors
+    /// [`LogError::Io`] if the process has no more files to open. Whatever else is wrong is for whoever opens the log.
+    pub(super) fn read(root: &Path, name: &str) -> Result<Option<Self>, LogError> {
+        let Some((topic, partition)) = name.rsplit_once('-') else {
+            return Ok(None);
+        };
+        let Some(partition) = partition.parse::<i32>().ok().filter(|it| *it >= 0 && !topic.is_empty()) else {
+            return Ok(None);
+        };
+        let topic_id = match read_topic_id(&root.join(name)) {
+            Err(error) if error.is_out_of_files() => return Err(error),
+            read => read.unwrap_or_default(),
+        };
+        Ok(Some(Self {
             name: name.to_owned(),
             topic: topic.to_owned(),
             partition: PartitionIndex(partition),
             topic_id,
-        })
+        }))
     }
 }
 
@@ -71,9 +78,21 @@ pub(super) fn metadata(topic_id: TopicId) -> String {
 }
 
 /// The topic id of a partition's directory, if it has a whole `partition.metadata`.
-pub(super) fn read_topic_id(dir: &Path) -> Option<TopicId> {
-    let text = std::fs::read_to_string(dir.join(METADATA_FILE)).ok()?;
-    let mut lines = text.lines();
+///
+/// # Errors
+/// [`LogError::Io`] if it cannot be read: that says nothing about what is in it.
+pub(super) fn read_topic_id(dir: &Path) -> Result<Option<TopicId>, LogError> {
+    use std::io::ErrorKind;
+    let path = dir.join(METADATA_FILE);
+    match std::fs::read_to_string(&path) {
+        Ok(text) => Ok(topic_id(&text)),
+        Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::InvalidData) => Ok(None),
+        Err(e) => Err(LogError::io("read", path, e)),
+    }
+}
+
+fn topic_id(metadata: &str) -> Option<TopicId> {
+    let mut lines = metadata.lines();
     if lines.next()? != "version: 0" {
         return None;
     }
@@ -130,15 +149,15 @@ mod tests {
         let text = metadata(id);
         for cut in 0..text.len() {
             std::fs::write(dir.join(METADATA_FILE), &text[..cut]).unwrap();
-            assert_eq!(read_topic_id(&dir), None, "cut at {cut}");
+            assert_eq!(read_topic_id(&dir).unwrap(), None, "cut at {cut}");
         }
         std::fs::write(dir.join(METADATA_FILE), &text).unwrap();
-        let read = PartitionDir::read(temp.path(), "a-b.c-7").unwrap();
+        let read = PartitionDir::read(temp.path(), "a-b.c-7").unwrap().unwrap();
         assert_eq!(
             (read.topic.as_str(), read.partition, read.topic_id),
             ("a-b.c", PartitionIndex(7), Some(id))
         );
-        assert_eq!(PartitionDir::read(temp.path(), "config"), None);
+        assert_eq!(PartitionDir::read(temp.path(), "config").unwrap(), None);
     }
 
     #[test]

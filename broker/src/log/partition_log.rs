@@ -245,7 +245,12 @@ impl Log {
         let outcome = ticket.flush();
         self.log_dir.check()?;
         self.complete_flush(&outcome);
-        Ok(())
+        if outcome.is_flushed() {
+            Ok(())
+        } else {
+            let reason = std::io::Error::other("there is no room, or no file handle, for all of it");
+            Err(LogError::io("flush", &self.dir, reason))
+        }
     }
 
     /// Completes what is only in memory.

@@ -104,7 +104,7 @@ impl Log {
         if !self.dir.is_dir() {
             return Ok(false);
         }
-        match partition_dir::read_topic_id(&self.dir) {
+        match partition_dir::read_topic_id(&self.dir)? {
             Some(found) if found == self.topic_id => Ok(true),
             Some(found) => Err(LogError::ForeignTopicId {
                 path: self.dir.clone(),

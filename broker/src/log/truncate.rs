@@ -104,9 +104,16 @@ impl Log {
     fn sync_cut(&self, file: Option<&File>) -> Result<(), LogError> {
         let synced = match file.map(File::sync_all) {
             Some(Err(error)) => Err(LogError::io("flush", &self.dir, error)),
-            _ => sync_dir(&self.dir),
+            _ => match sync_dir(&self.dir) {
+                Err(error) if self.log_dir.relieve(&error) => sync_dir(&self.dir),
+                synced => synced,
+            },
         };
-        synced.inspect_err(|error| self.log_dir.fail(error))
+        synced.inspect_err(|error| {
+            if !error.is_out_of_files() {
+                self.log_dir.fail(error);
+            }
+        })
     }
 
     /// From here on the log is another one: flushes that are under way do not count for it.

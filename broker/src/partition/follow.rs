@@ -205,6 +205,13 @@ impl Partition {
         let after = (ends.start, ends.end);
         if before == after && cut.is_ok() {
             return Ok(false);
+        if let Err(error) = cut.as_ref()
+            && before == after
+            && error.is_out_of_files()
+        {
+            // Nothing was cut: the fetcher tries again.
+            return cut.map(|()| false).map_err(FollowError::from);
+        }
         }
         state.replica.truncated(ends);
         let (topic, partition) = (self.topic.name(), self.index);

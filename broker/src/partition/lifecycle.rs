@@ -80,8 +80,8 @@ impl Partition {
         self.carry_out(state, effects);
     }
 
-    /// Has what recovery found flushed: it counts from then on.
-    pub fn flush_recovered(self: &Arc<Self>) {
+    /// Has all that is not on disk yet flushed soon. What recovery found counts from then on.
+    pub fn flush_all(self: &Arc<Self>) {
         if self.state.lock().log().is_ok_and(Log::needs_flush) {
             self.submit_flush();
         }

@@ -406,7 +406,7 @@ fn log_error_code(error: &LogError) -> ErrorCode {
 fn is_fatal(error: &LogError) -> bool {
     match error {
         LogError::DiskFailed { .. } | LogError::Corrupt { .. } => true,
-        LogError::Io { .. } => !error.is_disk_full(),
+        LogError::Io { .. } => !error.is_disk_full() && !error.is_out_of_files(),
         _ => false,
     }
 }

@@ -94,7 +94,7 @@ impl Partitions {
             },
         };
         partition.assign(assignment, |node| broker_view(image, node), self.clock.now());
-        partition.flush_recovered();
+        partition.flush_all();
     }
 
     /// A partition that is new here: with the log that recovery found, or an empty one of which nothing is on disk until
@@ -145,6 +145,7 @@ impl Partitions {
                 let name = format!("{}-{index}", topic.name());
                 self.log_dir.move_aside(&name).and_then(|_| open())
             }
+            Err(error) if self.log_dir.relieve(&error) => open(),
             opened => opened,
         };
         match opened {

@@ -106,12 +106,15 @@ impl Partitions {
         }
     }
 
-    /// Flushes cached writes of topics that have a `flush.ms`.
+    /// Flushes cached writes of topics that have a `flush.ms`; all of them when their files are too many to stay open.
     pub fn flush_due(&self) {
         self.note_write_caching();
         let now = self.clock.now();
+        let short_of_files = self.log_dir.was_short_of_files();
         for partition in self.all() {
-            if partition.topic().settings().cached_flush.interval < NEVER {
+            if short_of_files {
+                partition.flush_all();
+            } else if partition.topic().settings().cached_flush.interval < NEVER {
                 partition.flush_if_due(now);
             }
         }

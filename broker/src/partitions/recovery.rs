@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use highwater_node::open_files::OpenFiles;
 use highwater_proto::config::{BrokerLayers, StaticValues, TopicConfig, Values};
 use highwater_proto::types::{PartitionIndex, TimestampMs, TopicId, TopicPartition};
 use parking_lot::Mutex;
@@ -12,7 +13,7 @@ use parking_lot::Mutex;
 use super::checkpoint;
 use crate::log::{DeletedDir, Log, LogConfig, LogDir, LogError, PartitionDir, Recovery};
 
-/// Open files of the data directory's cache of handles.
+/// Open files of the data directory's cache of handles, if the process may have that many.
 const OPEN_FILES: usize = 10_000;
 /// Logs that are opened at a time: enough to keep a disk busy.
 const MAX_RECOVERY_THREADS: usize = 8;
@@ -99,6 +100,13 @@ impl RecoveredLogs {
                     note(&mut report, key, &dir.name, &recovery);
                     lost.extend(recovery.short.map(|_| (dir.name.clone(), topic_id)));
                     logs.insert(key, log);
+                }
+                // Nothing is wrong with that log: it must not be taken for damaged, and copied anew.
+                Err(error) if error.is_out_of_files() => {
+                    return Err(LogError::TooFewFiles {
+                        limit: OpenFiles::of_process().limit,
+                        source: Box::new(error),
+                    });
                 }
                 Err(error) => {
                     tracing::error!(partition = dir.name, %error, "replica is offline: its log cannot be recovered");

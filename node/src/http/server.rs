@@ -22,6 +22,8 @@ use crate::transport::{Connection, Listener};
 
 /// Connections at a time; more wait to be accepted.
 const MAX_CONNECTIONS: usize = 64;
+/// Pause after a failed accept: out of file handles is not cured by asking at once again.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// How long a client may take to send the head of a request.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
 /// Life of a connection, whatever happens on it.
@@ -55,6 +57,7 @@ pub async fn serve_http(mut listener: Listener, health: Health, metrics: Metrics
                 Some((permit, Ok(connection))) => (permit, connection),
                 Some((_, Err(error))) => {
                     tracing::debug!(%error, "cannot accept an http connection");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
                     continue;
                 }
                 None => break,

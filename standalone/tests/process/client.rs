@@ -112,20 +112,29 @@ impl Client {
 
     /// Appends one batch with acks=all.
     pub fn produce(&mut self, topic: &str, values: &[&str]) {
-        let mut batch = BatchBuilder::new();
-        for value in values {
-            batch
-                .append(TimestampMs(1_000_000), None, Some(value.as_bytes()), &[])
-                .unwrap();
-        }
-        let records = Some(batch.build().unwrap().to_bytes());
-        let partition = PartitionProduceData {
-            records,
+        let codes = self.append(topic, &[0], &batch(1_000_000, values));
+        assert_eq!(codes, [(0, 0)]);
+    }
+
+    /// Appends one record to each of the partitions; the error codes.
+    pub fn produce_to(&mut self, topic: &str, partitions: &[i32], value: &str) -> Vec<(i32, i16)> {
+        self.append(topic, partitions, &batch(1_000_000, &[value]))
+    }
+
+    /// Appends one record of that time to partition 0; the error code.
+    pub fn produce_at(&mut self, topic: &str, timestamp: i64, value: &str) -> i16 {
+        self.append(topic, &[0], &batch(timestamp, &[value]))[0].1
+    }
+
+    fn append(&mut self, topic: &str, partitions: &[i32], records: &Bytes) -> Vec<(i32, i16)> {
+        let partitions = partitions.iter().map(|index| PartitionProduceData {
+            index: *index,
+            records: Some(records.clone()),
             ..Default::default()
-        };
+        });
         let data = TopicProduceData {
             name: topic.into(),
-            partition_data: vec![partition],
+            partition_data: partitions.collect(),
             ..Default::default()
         };
         let request = ProduceRequest {
@@ -135,12 +144,32 @@ impl Client {
             ..Default::default()
         };
         let answer = self.call(7, &request);
-        assert_eq!(answer.responses[0].partition_responses[0].error_code, 0);
+        let partitions = answer.responses[0].partition_responses.iter();
+        partitions.map(|it| (it.index, it.error_code)).collect()
     }
 
     /// Values of the first partition.
     pub fn values(&mut self, topic: &str) -> Vec<String> {
-        let answer = self.call(11, &fetch(topic, 0, 0));
+        self.values_of(topic, 0)
+    }
+
+    /// Values of a partition, however many fetches that takes.
+    pub fn values_of(&mut self, topic: &str, partition: i32) -> Vec<String> {
+        let mut values = Vec::new();
+        loop {
+            let more = self.values_from(topic, partition, values.len() as i64);
+            if more.is_empty() {
+                return values;
+            }
+            values.extend(more);
+        }
+    }
+
+    fn values_from(&mut self, topic: &str, partition: i32, offset: i64) -> Vec<String> {
+        let mut request = fetch(topic, 0, 0);
+        request.topics[0].partitions[0].partition = partition;
+        request.topics[0].partitions[0].fetch_offset = offset;
+        let answer = self.call(11, &request);
         let partition = &answer.responses[0].partitions[0];
         assert_eq!(partition.error_code, 0);
         let mut values = Vec::new();
@@ -203,6 +232,16 @@ impl Client {
             std::thread::sleep(Duration::from_millis(5));
         }
     }
+}
+
+fn batch(timestamp: i64, values: &[&str]) -> Bytes {
+    let mut batch = BatchBuilder::new();
+    for value in values {
+        batch
+            .append(TimestampMs(timestamp), None, Some(value.as_bytes()), &[])
+            .unwrap();
+    }
+    batch.build().unwrap().to_bytes()
 }
 
 /// A commit of an offset of partition 0.

@@ -22,6 +22,13 @@ pub struct Highwater {
     ended: Option<ExitStatus>,
 }
 
+/// Limits of open files.
+#[derive(Clone, Copy)]
+pub struct Limits {
+    pub soft: u32,
+    pub hard: u32,
+}
+
 /// The command with its data in `data` and free ports.
 pub fn command(data: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_highwater"));
@@ -46,9 +53,33 @@ impl Highwater {
         started
     }
 
+    /// The same with limits of open files.
+    pub fn start_with(data: &Path, sets: &[&str], limits: Limits) -> Self {
+        let mut started = Self::spawn_with(data, sets, limits);
+        started.wait_for_log("ready for clients");
+        started
+    }
+
     pub fn spawn(data: &Path, sets: &[&str]) -> Self {
+        Self::spawn_command(command(data), sets)
+    }
+
+    pub fn spawn_with(data: &Path, sets: &[&str], Limits { soft, hard }: Limits) -> Self {
+        let highwater = command(data);
+        let mut limited = Command::new("sh");
+        limited
+            .args([
+                "-c",
+                &format!("ulimit -S -n {soft} && ulimit -H -n {hard} && exec \"$0\" \"$@\""),
+            ])
+            .arg(highwater.get_program())
+            .args(highwater.get_args())
+            .stdin(Stdio::null());
+        Self::spawn_command(limited, sets)
+    }
+
+    fn spawn_command(mut command: Command, sets: &[&str]) -> Self {
         let log = tempfile::tempdir().unwrap();
-        let mut command = command(data);
         sets.iter().for_each(|set| {
             command.args(["--set", set]);
         });

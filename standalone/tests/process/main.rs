@@ -10,5 +10,6 @@ mod client;
 mod command_line;
 mod highwater;
 mod interfaces;
+mod open_files;
 mod restart;
 mod stop;

@@ -130,7 +130,7 @@ pub struct Broker {
     producer_ids: ProducerIds,
     limits: Limits,
     disk: DiskGauge,
-    /// The worst pressure on any disk of the cluster.
+    /// The worst pressure on the disk of any live broker.
     cluster_disk: AtomicU8,
     connections: Arc<ConnectionCounts>,
     metrics: Metrics,
@@ -266,12 +266,8 @@ impl Broker {
     pub(crate) fn image_applied(&self, revision: Revision) {
         let image = self.image();
         self.forwarder.image_changed(&image);
-        let worst = image
-            .nodes
-            .values()
-            .map(|node| node.disk.pressure)
-            .max()
-            .unwrap_or_default();
+        let live = image.nodes.values().filter(|node| node.is_live());
+        let worst = live.map(|node| node.disk.pressure).max().unwrap_or_default();
         self.cluster_disk.store(disk_limit::encode(worst), Ordering::Relaxed);
         self.applied.send_replace(revision);
     }
@@ -342,7 +338,7 @@ impl Broker {
         &self.disk
     }
 
-    /// The worst pressure on the disk of any broker, by the image.
+    /// The worst pressure on the disk of any live broker, by the image.
     pub(crate) fn cluster_disk_pressure(&self) -> DiskPressure {
         disk_limit::decode(self.cluster_disk.load(Ordering::Relaxed))
     }

@@ -4,7 +4,7 @@
 use std::sync::atomic::{AtomicI64, AtomicU8, Ordering};
 use std::time::Duration;
 
-use highwater_proto::metadata::{DiskPressure, MetadataImage, Partition};
+use highwater_proto::metadata::{DiskPressure, MetadataImage, NodeDisk, Partition};
 use highwater_proto::types::NodeId;
 use parking_lot::Mutex;
 
@@ -65,11 +65,30 @@ impl DiskLimit {
     /// What a produce request waits under low pressure: longer the closer the reserve is.
     #[must_use]
     pub fn delay(&self, free: u64) -> Duration {
+        delay_at(self.share(free))
+    }
+
+    /// How much of the room between the soft limit and the reserve is taken, from 0 to 1.
+    fn share(&self, free: u64) -> f64 {
         let zone = self.soft.saturating_sub(self.reserve).max(1);
         let into = self.soft.saturating_sub(free).min(zone);
-        let share = into as f64 / zone as f64;
-        LONGEST_DELAY.mul_f64(share).max(SHORTEST_DELAY)
+        into as f64 / zone as f64
     }
+}
+
+fn delay_at(share: f64) -> Duration {
+    LONGEST_DELAY.mul_f64(share).max(SHORTEST_DELAY)
+}
+
+/// What the room on a disk means for a producer; the worse, the greater.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Room {
+    /// It goes on.
+    Enough,
+    /// It waits for so long first.
+    Little(Duration),
+    /// It is refused.
+    None,
 }
 
 /// What is known of the disk between two looks at it.
@@ -82,6 +101,8 @@ pub struct DiskGauge {
     /// Below this the pressure rises.
     rises_below: AtomicI64,
     pressure: AtomicU8,
+    /// What other brokers are told of the way to the reserve.
+    tenths: AtomicU8,
     limit: Mutex<DiskLimit>,
 }
 
@@ -95,6 +116,7 @@ impl DiskGauge {
             free: AtomicI64::new(i64::MAX),
             rises_below: AtomicI64::new(i64::MIN),
             pressure: AtomicU8::new(encode(DiskPressure::None)),
+            tenths: AtomicU8::new(0),
             limit: Mutex::new(DiskLimit { soft: 0, reserve: 0 }),
         }
     }
@@ -107,6 +129,34 @@ impl DiskGauge {
             .store(i64::try_from(free).unwrap_or(i64::MAX), Ordering::Relaxed);
         let pressure = limit.pressure(free, self.pressure());
         self.is_now(pressure, free, limit);
+        // Each change goes through the controller's store, so one that may be undone at the next look is none.
+        let (before, now) = (self.tenths(), (limit.share(free) * 10.0) as u8);
+        if pressure == DiskPressure::None || now > before || now + 2 <= before {
+            let told = if pressure == DiskPressure::None { 0 } else { now };
+            self.tenths.store(told, Ordering::Relaxed);
+        }
+    }
+
+    /// Says at start which limits hold; `chosen` if somebody set `disk.soft.free.bytes`, which may be more than a disk of
+    /// this size allows.
+    pub fn say_limits(&self, chosen: bool) {
+        let limit = *self.limit.lock();
+        let (soft_mib, reserve_mib) = (limit.soft >> 20, limit.reserve >> 20);
+        if chosen && self.soft_bytes > limit.soft {
+            let wanted_mib = self.soft_bytes >> 20;
+            tracing::warn!(
+                wanted_mib,
+                soft_mib,
+                reserve_mib,
+                "disk.soft.free.bytes is more than a tenth of the disk: less of it holds"
+            );
+        } else {
+            tracing::info!(
+                soft_mib,
+                reserve_mib,
+                "below so much free room producers are slowed down, and refused"
+            );
+        }
     }
 
     /// Bytes went into a log; the next look may be a while off.
@@ -147,23 +197,44 @@ impl DiskGauge {
         (free != i64::MAX).then(|| u64::try_from(free).unwrap_or(0))
     }
 
-    /// What a produce request waits under low pressure of this disk.
+    /// How far it is from the soft limit to the reserve, in tenths, for the leaders of what is replicated here.
     #[must_use]
-    pub fn delay(&self) -> Duration {
-        let free = u64::try_from(self.free.load(Ordering::Relaxed)).unwrap_or(0);
-        self.limit.lock().delay(free)
+    pub fn tenths(&self) -> u8 {
+        self.tenths.load(Ordering::Relaxed)
+    }
+
+    /// What the room on this disk means for a producer.
+    #[must_use]
+    pub fn room(&self) -> Room {
+        match self.pressure() {
+            DiskPressure::None => Room::Enough,
+            DiskPressure::Low => {
+                let free = u64::try_from(self.free.load(Ordering::Relaxed)).unwrap_or(0);
+                Room::Little(self.limit.lock().delay(free))
+            }
+            DiskPressure::Full => Room::None,
+        }
     }
 }
 
-/// The worst pressure on the disks of a partition's replicas, with the broker it is on. A leader that took what its
-/// followers have no room for would only put them out of the ISR.
+/// The least room on the disks of a partition's replicas, with the broker it is on. A leader that took what its
+/// followers have no room for would only put them out of the ISR. A broker that is not live does not count: it takes
+/// nothing, and what it said last may be long over.
 #[must_use]
-pub fn worst_of_replicas(image: &MetadataImage, partition: &Partition) -> (DiskPressure, Option<NodeId>) {
-    let replicas = partition.replicas.iter().copied();
-    let disks = replicas.filter_map(|id| image.node(id).map(|node| (node.disk.pressure, Some(id))));
-    disks
-        .max_by_key(|(disk, _)| *disk)
-        .unwrap_or((DiskPressure::None, None))
+pub fn worst_of_replicas(image: &MetadataImage, partition: &Partition) -> (Room, Option<NodeId>) {
+    let replicas = partition.replicas.iter().filter_map(|id| image.node(*id));
+    let disks = replicas
+        .filter(|node| node.is_live())
+        .map(|node| (room_of(node.disk), Some(node.id)));
+    disks.max_by_key(|(room, _)| *room).unwrap_or((Room::Enough, None))
+}
+
+fn room_of(disk: NodeDisk) -> Room {
+    match disk.pressure {
+        DiskPressure::None => Room::Enough,
+        DiskPressure::Low => Room::Little(delay_at(f64::from(disk.tenths) / 10.0)),
+        DiskPressure::Full => Room::None,
+    }
 }
 
 fn report(pressure: DiskPressure, before: DiskPressure, free: u64, limit: DiskLimit) {
@@ -265,5 +336,22 @@ mod tests {
         assert_eq!(gauge.pressure(), DiskPressure::Full);
         gauge.looked(10 * GIB, 50 * GIB);
         assert_eq!(gauge.pressure(), DiskPressure::None);
+    }
+
+    #[test]
+    fn other_brokers_hear_of_the_way_to_the_reserve_without_back_and_forth() {
+        let gauge = DiskGauge::new(2 * GIB, 2);
+        let tenths = |free: u64| {
+            gauge.looked(free, 50 * GIB);
+            gauge.tenths()
+        };
+        let at = |tenths: u64| 2 * GIB - GIB / 10 * tenths - 16;
+        assert_eq!(tenths(3 * GIB), 0);
+        assert_eq!(tenths(at(3)), 3);
+        assert_eq!(tenths(at(2)), 3, "not for so little");
+        assert_eq!(tenths(at(5)), 5);
+        assert_eq!(tenths(at(3)), 3);
+        assert_eq!(tenths(GIB / 2), 10);
+        assert_eq!(tenths(3 * GIB), 0);
     }
 }

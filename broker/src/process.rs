@@ -327,6 +327,7 @@ fn status_source(data_dir: &Arc<DataDir>, seat: &Arc<OnceLock<Weak<Broker>>>, sh
             disk_pressure: broker
                 .as_ref()
                 .map_or(DiskPressure::None, |broker| broker.disk().pressure()),
+            disk_tenths: broker.as_ref().map_or(0, |broker| broker.disk().tenths()),
             oldest_unfinished_flush: broker
                 .as_ref()
                 .map_or(Duration::ZERO, |it| it.partitions().flusher().oldest_unfinished()),
@@ -340,6 +341,11 @@ fn watch_disk(broker: &Arc<Broker>, data_dir: Arc<DataDir>) {
     let broker = Arc::clone(broker);
     let shutdown = broker.shutdown().clone();
     shutdown.spawn(async move {
+        if let Ok(space) = data_dir.space() {
+            broker.disk().looked(space.free_bytes, space.total_bytes);
+            let chosen = broker.static_values().values.contains_key("disk.soft.free.bytes");
+            broker.disk().say_limits(chosen);
+        }
         loop {
             // The figures of the file system are in the kernel's memory.
             if let Ok(space) = data_dir.space() {

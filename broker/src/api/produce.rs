@@ -22,7 +22,7 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::{RawApi, RawRequest, RequestContext, answer, leader};
-use crate::disk_limit::worst_of_replicas;
+use crate::disk_limit::{Room, worst_of_replicas};
 use crate::partition::{AckGroup, AckWait, AppendOutcome, Partition, Precheck, ack_error_code};
 use crate::records::{Rejection, take_batch, validate};
 use crate::replica::AckError;
@@ -226,7 +226,7 @@ impl Call {
     /// Slows the request down, or refuses the partition, if a disk that holds it has little room.
     fn check_disks(&mut self, topic: &Topic, index: i32) -> Result<(), PartitionResult> {
         let broker = &self.context.broker;
-        let own = (broker.disk().pressure(), Some(broker.node_id()));
+        let own = (broker.disk().room(), Some(broker.node_id()));
         let partition = usize::try_from(index)
             .ok()
             .and_then(|index| topic.partitions.get(index));
@@ -234,13 +234,13 @@ impl Call {
             Some(partition) if broker.cluster_disk_pressure() != DiskPressure::None => {
                 worst_of_replicas(&broker.image(), partition)
             }
-            _ => (DiskPressure::None, None),
+            _ => (Room::Enough, None),
         };
-        let (pressure, node) = if others.0 > own.0 { others } else { own };
-        match pressure {
-            DiskPressure::None => {}
-            DiskPressure::Low => self.throttle = self.throttle.max(Some(broker.disk().delay())),
-            DiskPressure::Full => return Err(Rejection::DiskFull(node.unwrap_or(broker.node_id())).into()),
+        let (room, node) = if others.0 > own.0 { others } else { own };
+        match room {
+            Room::Enough => {}
+            Room::Little(delay) => self.throttle = self.throttle.max(Some(delay)),
+            Room::None => return Err(Rejection::DiskFull(node.unwrap_or(broker.node_id())).into()),
         }
         Ok(())
     }

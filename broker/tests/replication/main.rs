@@ -10,6 +10,7 @@ mod cluster;
 #[allow(dead_code)]
 #[path = "../admin/controller.rs"]
 mod controller;
+mod disk_limit;
 mod elections;
 mod followers;
 mod hand_over;

@@ -310,6 +310,7 @@ impl Session {
         }
         self.disk = NodeDisk {
             pressure: heartbeat.disk_pressure().into(),
+            tenths: convert::tenths(heartbeat.disk_tenths),
             stalled,
         };
     }

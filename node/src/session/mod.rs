@@ -49,6 +49,8 @@ pub struct NodeStatus {
     pub disk_total_bytes: u64,
     /// What that means: producers go on, are slowed down, or are refused.
     pub disk_pressure: DiskPressure,
+    /// How much they are slowed down: tenths of the way from the soft limit to the reserve.
+    pub disk_tenths: u8,
     /// Age of the oldest flush that has not finished; zero when none is under way.
     pub oldest_unfinished_flush: Duration,
     /// How long a worker thread was kept from its work since the last heartbeat.

@@ -322,6 +322,7 @@ impl<'a> Session<'a> {
             oldest_unfinished_flush_ms: i64::try_from(flush_ms).unwrap_or(i64::MAX),
             longest_worker_stall_ms: i64::try_from(stall_ms).unwrap_or(i64::MAX),
             disk_pressure: grpc::DiskPressureKind::from(status.disk_pressure).into(),
+            disk_tenths: status.disk_tenths.into(),
         }
     }
 }

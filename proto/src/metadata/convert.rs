@@ -228,11 +228,18 @@ impl From<grpc::DiskPressureKind> for DiskPressure {
     }
 }
 
+/// What is more than all is all.
+#[must_use]
+pub fn tenths(said: u32) -> u8 {
+    said.min(10) as u8
+}
+
 impl From<NodeDisk> for grpc::NodeDisk {
     fn from(disk: NodeDisk) -> Self {
         Self {
             kind: grpc::DiskPressureKind::from(disk.pressure).into(),
             stalled: disk.stalled,
+            tenths: disk.tenths.into(),
         }
     }
 }
@@ -241,6 +248,7 @@ impl From<grpc::NodeDisk> for NodeDisk {
     fn from(disk: grpc::NodeDisk) -> Self {
         Self {
             pressure: disk.kind().into(),
+            tenths: tenths(disk.tenths),
             stalled: disk.stalled,
         }
     }

@@ -104,6 +104,8 @@ pub enum DiskPressure {
 pub struct NodeDisk {
     /// How much room it has left.
     pub pressure: DiskPressure,
+    /// How far it is from the soft limit to the reserve, in tenths: how much producers are slowed down.
+    pub tenths: u8,
     /// Flushes take so long that it should lead nothing, and be waited for by nobody (`disk.stall.ms`).
     pub stalled: bool,
 }

@@ -49,6 +49,8 @@ pub(super) fn encode(broker: &Broker, encoder: &mut DescriptorEncoder<'_>) -> fm
             under_min_isr += u32::from(replica.is_under_min_isr());
         });
     }
+    // Those without a log are not among the partitions.
+    offline += u32::try_from(broker.partitions().unusable()).unwrap_or(u32::MAX);
     for (name, help, value) in [
         ("partitioncount", "Partitions with a replica here", partitions),
         ("leadercount", "Partitions led from here", leaders),

@@ -155,17 +155,13 @@ impl Partition {
     }
 
     /// Logs what the storage refused and takes the replica offline if it cannot be used any more.
-    pub(super) fn storage_failed(&self, mut state: MutexGuard<'_, State>, error: &LogError) {
-        let (topic, partition) = (self.topic.name(), self.index);
-        if !is_fatal(error) {
-            tracing::warn!(%topic, %partition, %error, "the disk refused an append; clients will retry");
-            return;
+    pub(super) fn storage_failed(&self, state: MutexGuard<'_, State>, error: &LogError) {
+        if is_fatal(error) {
+            self.take_offline(state, error);
+        } else {
+            let (topic, partition) = (self.topic.name(), self.index);
+            tracing::warn!(%topic, %partition, %error, "the storage refused a write; it will be tried again");
         }
-        tracing::error!(%topic, %partition, %error, "replica is offline");
-        let (effects, waiters) = state.fail(matches!(error, LogError::Corrupt { .. }));
-        self.reports.offline(self.key());
-        self.carry_out(state, effects);
-        waiters.iter().for_each(|waiter| waiter.wake());
     }
 
     /// Has the log flushed soon.

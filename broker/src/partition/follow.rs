@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use highwater_proto::record::{Batch, HeaderError};
 use highwater_proto::types::{LeaderEpoch, NodeId, Offset, TimestampMs};
-use parking_lot::MutexGuard;
 
 use super::flush_wait::FlushToken;
 use super::{FlushGroup, Partition, State, is_fatal, lifecycle};
@@ -205,13 +204,13 @@ impl Partition {
         let after = (ends.start, ends.end);
         if before == after && cut.is_ok() {
             return Ok(false);
+        }
         if let Err(error) = cut.as_ref()
             && before == after
             && error.is_out_of_files()
         {
             // Nothing was cut: the fetcher tries again.
             return cut.map(|()| false).map_err(FollowError::from);
-        }
         }
         state.replica.truncated(ends);
         let (topic, partition) = (self.topic.name(), self.index);
@@ -260,16 +259,5 @@ impl State {
         if over {
             self.flush_awaited = None;
         }
-    }
-}
-
-impl Partition {
-    /// Takes the replica offline, whatever the error.
-    fn take_offline(&self, mut state: MutexGuard<'_, State>, error: &LogError) {
-        tracing::error!(topic = %self.topic.name(), partition = %self.index, %error, "replica is offline");
-        let (effects, waiters) = state.fail(matches!(error, LogError::Corrupt { .. }));
-        self.reports.offline(self.key());
-        self.carry_out(state, effects);
-        waiters.iter().for_each(|waiter| waiter.wake());
     }
 }

@@ -26,6 +26,10 @@ impl Partition {
         let members = state.replica.isr().len();
         let effects = state.replica.assign(partition, brokers, now);
         let changed = before != (state.replica.is_leader(), state.replica.leader_epoch());
+        if changed && before.0 {
+            // What becomes of those appends is for the next leader to tell.
+            self.traced.clear();
+        }
         // Whoever waits here has to look for the leader again, or to be refused for its old epoch.
         let waiters = if changed { state.take_waiters() } else { Vec::new() };
         if changed {
@@ -209,6 +213,7 @@ impl Partition {
     pub fn end(&self, error: AckError) -> Option<Log> {
         let mut state = self.state.lock();
         let effects = state.replica.stop(error);
+        self.traced.clear();
         // A flush that met a renamed directory would take the disk for broken.
         state.ending = true;
         state.flush_awaited = None;
@@ -229,8 +234,19 @@ impl Partition {
 
     /// The disk failed.
     pub fn fail_storage(&self) {
-        let mut state = self.state.lock();
-        let (effects, waiters) = state.fail(false);
+        self.fail(self.state.lock(), false);
+    }
+
+    /// Takes the replica offline, whatever the error. What is wrong may be one file only: as long as the disk has not
+    /// failed as a whole, the replica may be copied from its leader again.
+    pub(super) fn take_offline(&self, state: parking_lot::MutexGuard<'_, State>, error: &LogError) {
+        tracing::error!(topic = %self.topic.name(), partition = %self.index, %error, "replica is offline");
+        self.fail(state, !matches!(error, LogError::DiskFailed { .. }));
+    }
+
+    fn fail(&self, mut state: parking_lot::MutexGuard<'_, State>, repairable: bool) {
+        let (effects, waiters) = state.fail(repairable);
+        self.traced.clear();
         self.reports.offline(self.key());
         self.carry_out(state, effects);
         waiters.iter().for_each(|waiter| waiter.wake());

@@ -128,7 +128,7 @@ struct State {
 #[derive(Debug)]
 enum Storage {
     Online(Box<Log>),
-    /// The disk failed or the log is corrupt; why is in the log of the process.
+    /// The disk failed, or the log is corrupt or cannot be read or written; why is in the log of the process.
     Failed {
         /// The disk is as good as any: the replica may be copied from its leader again.
         repairable: bool,
@@ -270,7 +270,7 @@ impl Partition {
         self.traced.committed(state.replica.high_watermark());
     }
 
-    /// True if the log is damaged, on a disk that is not: a new copy may take its place.
+    /// True if the log is damaged, or a file of it, on a disk that is not: a new copy may take its place.
     #[must_use]
     pub fn is_repairable(&self) -> bool {
         matches!(self.state.lock().storage, Storage::Failed { repairable: true })

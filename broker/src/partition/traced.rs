@@ -51,6 +51,16 @@ impl TracedAppends {
         self.count.load(Ordering::Acquire) == 0
     }
 
+    /// Follows none of them any more: this replica does not lead, or is offline.
+    pub(super) fn clear(&self) {
+        if self.is_idle() {
+            return;
+        }
+        let mut appends = self.appends.lock();
+        appends.clear();
+        self.count.store(0, Ordering::Release);
+    }
+
     /// Everything below `end` is flushed on this broker.
     pub(super) fn flushed(&self, end: Offset) {
         if self.is_idle() {

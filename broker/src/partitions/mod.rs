@@ -6,7 +6,7 @@ mod housekeeping;
 mod recovery;
 mod repair;
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -49,6 +49,8 @@ pub struct Partitions {
     unclaimed: Mutex<recovery::Unclaimed>,
     /// Partitions whose logs recovery could not open: they stay offline until they can be copied from a leader.
     unusable: Mutex<HashSet<TopicPartition>>,
+    /// When replicas were last copied afresh.
+    repaired: Mutex<HashMap<TopicPartition, Duration>>,
     /// One image at a time.
     applying: Mutex<()>,
     /// Partitions that cache writes once that is on record.
@@ -84,6 +86,7 @@ impl Partitions {
             fixed,
             clock,
             unusable: Mutex::new(recovered.report().offline.iter().copied().collect()),
+            repaired: Mutex::default(),
             log_dir: recovered.log_dir,
             disk: Arc::new(Disk::new(&flusher)),
             flusher,

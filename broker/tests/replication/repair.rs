@@ -3,6 +3,7 @@
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
+use bytes::Bytes;
 use highwater_proto::kafka::ErrorCode;
 use highwater_proto::types::NodeId;
 
@@ -99,4 +100,62 @@ async fn followers_find_out_that_a_leaders_records_are_damaged() {
     until("all are in sync again", || cluster.decided("t").isr.len() == 3).await;
     assert_eq!((cluster.log_end(0, "t"), cluster.log_end(2, "t")), (6, 6));
     assert_eq!(strays(cluster.brokers[0].dir.path()), 1);
+}
+
+/// Directories in the places of all segments that may come next: the files of those cannot be created. The partition has
+/// `end` records.
+fn refuse_new_segments(dir: &Path, end: i64) {
+    for base in end..end + 10 {
+        std::fs::create_dir(dir.join(format!("t-0/{base:020}.log"))).unwrap();
+    }
+}
+
+/// Two of these do not fit into one segment.
+fn large() -> Bytes {
+    batch(&["x".repeat(700_000).as_str()])
+}
+
+#[tokio::test]
+async fn an_io_error_of_one_file_of_a_follower_is_repaired() {
+    let cluster = Cluster::start(&[]).await;
+    let segment = ("segment.bytes", "1048576");
+    cluster.create("t", 1, &[("min.insync.replicas", "2"), segment]).await;
+    cluster.create("other", 1, &[]).await;
+    let mut client = cluster.client(0).await;
+    assert_eq!(produce(&mut client, "t", 0, -1, large()).await.error_code, 0);
+    until("all have it", || cluster.log_end(2, "t") == 1).await;
+    refuse_new_segments(cluster.brokers[2].dir.path(), 1);
+    for _ in 0..4 {
+        assert_eq!(produce(&mut client, "t", 0, -1, large()).await.error_code, 0);
+    }
+    until("it is copied and in the ISR again", || {
+        cluster.decided("t").isr.len() == 3 && strays(cluster.brokers[2].dir.path()) == 1
+    })
+    .await;
+    assert_eq!(cluster.log_end(2, "t"), 5);
+    assert_eq!(cluster.decided("other").isr.len(), 3, "only that replica");
+}
+
+#[tokio::test]
+async fn an_io_error_of_one_file_of_a_leader_has_another_lead_and_is_repaired() {
+    let cluster = Cluster::start(&[]).await;
+    let segment = ("segment.bytes", "1048576");
+    cluster.create("t", 1, &[("min.insync.replicas", "2"), segment]).await;
+    cluster.create("other", 1, &[]).await;
+    let mut client = cluster.client(0).await;
+    assert_eq!(produce(&mut client, "t", 0, -1, large()).await.error_code, 0);
+    refuse_new_segments(cluster.brokers[0].dir.path(), 1);
+    let refused = produce(&mut client, "t", 0, -1, large()).await;
+    assert_eq!(refused.error_code, ErrorCode::KafkaStorageError.code());
+    let other = produce(&mut client, "other", 0, -1, batch(&["x"])).await;
+    assert_eq!(other.error_code, 0, "only that replica");
+
+    until("another one leads", || cluster.replica(1, "t", 0).is_leader()).await;
+    let mut client = cluster.client(1).await;
+    assert_eq!(produce(&mut client, "t", 0, -1, large()).await.error_code, 0);
+    until("it is copied and in the ISR again", || {
+        cluster.decided("t").isr.len() == 3 && strays(cluster.brokers[0].dir.path()) == 1
+    })
+    .await;
+    assert_eq!(cluster.log_end(0, "t"), 2);
 }

@@ -213,6 +213,7 @@ impl FlushTarget for Partition {
 
 impl State {
     fn check_append(&self, acks_all: bool) -> Result<(), AppendError> {
+        self.check_online()?;
         if let Some((epoch, until)) = self.handing_over
             && epoch == self.replica.leader_epoch()
             && Instant::now() < until

@@ -327,6 +327,14 @@ impl State {
         }
     }
 
+    /// Whoever comes to a replica that is offline hears of that first, as in Kafka: it leads nothing any more.
+    fn check_online(&self) -> Result<(), ErrorCode> {
+        match self.storage {
+            Storage::Failed { .. } => Err(ErrorCode::KafkaStorageError),
+            Storage::Online(_) | Storage::Gone => Ok(()),
+        }
+    }
+
     fn log_mut(&mut self) -> Result<&mut Log, ErrorCode> {
         match &mut self.storage {
             Storage::Online(log) => Ok(log),

@@ -158,6 +158,7 @@ impl Partition {
         request: &ReadRequest,
     ) -> Result<(MutexGuard<'_, State>, ReadOutcome, Effects<Ack>), ErrorCode> {
         let mut state = self.state.lock();
+        state.check_online()?;
         match state.replica.check_leadership(request.current_leader_epoch) {
             Err(LeadershipError::NotLeader) if !request.leader_only && state.replica.leader().is_some() => {}
             checked => checked.map_err(leadership_error_code)?,

@@ -10,6 +10,7 @@
 
 mod api_versions;
 mod connection;
+mod failed_flush;
 mod fetch;
 mod list_offsets;
 mod metrics;

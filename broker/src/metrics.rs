@@ -1,6 +1,7 @@
 //! Counters of the broker. Cheap to touch: plain atomics, indexed by API key. Rendered by [`collector`].
 
 mod collector;
+mod idle;
 mod replication;
 
 use std::collections::HashMap;

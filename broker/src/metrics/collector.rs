@@ -9,6 +9,7 @@ use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, MetricEncoder};
 use prometheus_client::metrics::MetricType;
 
+use super::idle::Workers;
 use super::{Metrics, replication};
 use crate::api::SERVED;
 use crate::broker::Broker;
@@ -20,13 +21,17 @@ use crate::partition::TopicMetrics;
 #[derive(Debug)]
 pub struct BrokerCollector {
     broker: Weak<Broker>,
+    workers: Option<Workers>,
 }
 
 impl BrokerCollector {
     /// A collector for as long as the broker lives.
     #[must_use]
     pub fn new(broker: Weak<Broker>) -> Self {
-        Self { broker }
+        Self {
+            broker,
+            workers: Workers::of_runtime(),
+        }
     }
 }
 
@@ -109,6 +114,16 @@ impl Collector for BrokerCollector {
             MetricType::Gauge,
             &connections,
         )?;
+        if let Some(workers) = &self.workers {
+            let idle = [sample([], workers.idle())];
+            for name in [
+                "kafka_network_socketserver_networkprocessoravgidle_percent",
+                "kafka_server_kafkarequesthandlerpool_requesthandleravgidle_percent",
+            ] {
+                let help = "Share of their time in which the workers had nothing to do, from 0 to 1";
+                family(&mut encoder, name, help, MetricType::Gauge, &idle)?;
+            }
+        }
         let sessions = [sample([], broker.fetch_sessions().len() as f64)];
         family(
             &mut encoder,

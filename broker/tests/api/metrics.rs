@@ -69,6 +69,8 @@ async fn dashboards_find_kafkas_names_and_the_right_figures() {
         "kafka_network_requestmetrics_totaltimems{request=\"Produce\",quantile=\"0.99\"}",
         "kafka_log_logflushstats_logflushrateandtimems{quantile=\"0.99\"}",
         "\nkafka_log_logflushstats_logflushrateandtimems_count ",
+        "\nkafka_network_socketserver_networkprocessoravgidle_percent ",
+        "\nkafka_server_kafkarequesthandlerpool_requesthandleravgidle_percent ",
         "highwater_request_duration_seconds_bucket{le=\"+Inf\",request=\"Produce\"} 2",
     ] {
         assert!(text.contains(expected), "{expected} is not in\n{text}");

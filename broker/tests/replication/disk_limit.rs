@@ -13,12 +13,16 @@ use crate::support::{Client, batch};
 const FOLLOWER: NodeId = NodeId(2);
 
 async fn report(cluster: &Cluster, pressure: DiskPressure, tenths: u8) {
+    report_of(FOLLOWER, cluster, pressure, tenths).await;
+}
+
+async fn report_of(node: NodeId, cluster: &Cluster, pressure: DiskPressure, tenths: u8) {
     let disk = NodeDisk {
         pressure,
         tenths,
         stalled: false,
     };
-    cluster.decide(vec![Change::PutNodeDisk(FOLLOWER, disk)]).await;
+    cluster.decide(vec![Change::PutNodeDisk(node, disk)]).await;
 }
 
 /// What a request is answered with, and how long that takes.
@@ -61,6 +65,9 @@ async fn what_a_dead_follower_said_of_its_disk_holds_nobody_up() {
     let _dir = cluster.stop(2).await;
     cluster.set_state(FOLLOWER, NodeState::Fenced).await;
     cluster.elect("t", 0, &[0, 1]).await;
+    assert_eq!(timed(&mut client).await.0, 0);
+    // Also while somebody else has a word to say.
+    report_of(NodeId(1), &cluster, DiskPressure::Low, 0).await;
     assert_eq!(timed(&mut client).await.0, 0);
     // It comes back, and has said nothing else yet.
     cluster.set_state(FOLLOWER, NodeState::Active).await;

@@ -1,14 +1,19 @@
 //! What every [`MetadataStore`] must do. An implementation's test calls [`run`] with a maker of empty stores.
 
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::time::Duration;
 
 use bytes::Bytes;
-use highwater_proto::types::Revision;
+use highwater_proto::metadata::{
+    Change, ClusterInfo, DiskPressure, MetadataImage, NodeDisk, NodeDuty, NodeRegistration, NodeRole, NodeState,
+    Partition,
+};
+use highwater_proto::types::{NodeId, PartitionIndex, Revision, TopicId};
 
 use crate::store::layout::ABSENT;
 use crate::store::{
-    CommitError, Guard, Leadership, MAX_TXN_OPERATIONS, MetadataStore, Operation, Transaction, WatchError,
+    CommitError, Guard, Leadership, MAX_TXN_OPERATIONS, MetadataStore, Operation, Transaction, WatchError, layout,
 };
 
 /// The whole suite.
@@ -29,6 +34,7 @@ where
     a_watch_has_every_transaction_once_in_order(make().await).await;
     a_watch_that_is_too_far_behind_says_so(make().await).await;
     concurrent_writers_of_one_key_never_both_win(make().await).await;
+    the_image_from_the_watch_is_the_image_from_the_load(make().await).await;
 }
 
 fn put(key: &str, value: &str) -> Operation {
@@ -298,4 +304,72 @@ async fn concurrent_writers_of_one_key_never_both_win<S: MetadataStore + Clone>(
         winners += i32::from(writer.await.unwrap());
     }
     assert_eq!(winners, 1);
+}
+
+/// What happens to a cluster, from its first key on.
+fn a_clusters_life() -> Vec<Vec<Change>> {
+    let (node, id, name) = (NodeId(1), TopicId(uuid::Uuid::from_u128(7)), "a.b".to_owned());
+    let info = ClusterInfo {
+        cluster_id: "c".into(),
+        generation: 1,
+        format_version: 1,
+    };
+    let registration = NodeRegistration {
+        role: NodeRole::Broker,
+        incarnation: uuid::Uuid::from_u128(8),
+        directory_id: uuid::Uuid::from_u128(9),
+        endpoints: Vec::new(),
+        rack: None,
+        api_ranges: Vec::new(),
+    };
+    let disk = NodeDisk {
+        pressure: DiskPressure::Low,
+        stalled: true,
+    };
+    let partition = Partition {
+        replicas: vec![node],
+        leader: Some(node),
+        ..Partition::default()
+    };
+    let put_topic = Change::PutTopic {
+        name: name.clone(),
+        topic_id: id,
+        partition_count: 1,
+        configs: BTreeMap::from([("retention.ms".to_owned(), "1".to_owned())]),
+        owner: None,
+    };
+    vec![
+        vec![Change::PutCluster(info)],
+        vec![Change::PutNodeRegistration(node, registration.clone())],
+        vec![Change::PutNodeState(node, NodeState::Active)],
+        vec![Change::PutNodeDuty(node, NodeDuty::Draining)],
+        vec![Change::PutNodeDisk(node, disk)],
+        vec![Change::PutNodeRegistration(node, registration)],
+        vec![
+            Change::PutPartition(id, PartitionIndex(0), partition.clone()),
+            put_topic,
+        ],
+        vec![Change::PutPartition(id, PartitionIndex(0), partition)],
+        vec![Change::DeleteTopic { name, topic_id: id }],
+        vec![Change::DeletePartition(id, PartitionIndex(0))],
+        vec![Change::DeleteNode(node)],
+    ]
+}
+
+async fn the_image_from_the_watch_is_the_image_from_the_load<S: MetadataStore>(store: S) {
+    let leadership = lead(&store).await;
+    let loaded = store.load().await.unwrap();
+    let mut watch = store.watch(loaded.revision).await.unwrap();
+    let mut watched = MetadataImage::from_snapshot(&layout::snapshot(&loaded).unwrap());
+    for step in a_clusters_life() {
+        let operations = step.iter().flat_map(layout::operations).collect();
+        let revision = store.commit(&leadership, writes(operations)).await.unwrap();
+        while watched.revision < revision {
+            let event = watch.next().await.unwrap();
+            watched = watched.apply(&layout::update(&watched, &event).unwrap());
+        }
+        let snapshot = layout::snapshot(&store.load().await.unwrap()).unwrap();
+        assert_eq!(MetadataImage::from_snapshot(&snapshot), watched, "after {step:?}");
+    }
+    assert_eq!(watched.orphan_partitions().count(), 0);
 }

@@ -1,5 +1,5 @@
 //! What one change does to the image. The image is the same whatever the order in which the keys of one revision,
-//! or of a snapshot, arrive (but a node's state needs its registration).
+//! or of a snapshot, arrive; but a node's state, duty and disk need its registration, which a snapshot applies first.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -19,7 +19,7 @@ pub struct SnapshotEntry {
 pub struct MetadataSnapshot {
     /// The revision of the store when the keys were read.
     pub revision: Revision,
-    /// The keys; a node's registration comes before its state.
+    /// The keys, in any order.
     pub entries: Vec<SnapshotEntry>,
 }
 
@@ -58,7 +58,11 @@ impl MetadataImage {
             revision: snapshot.revision,
             ..Self::default()
         };
-        for entry in &snapshot.entries {
+        // What else is known of a node needs its registration, which other keys of the node precede in the store's order.
+        let registers = |entry: &&SnapshotEntry| matches!(entry.change, Change::PutNodeRegistration(..));
+        let first = snapshot.entries.iter().filter(registers);
+        let others = snapshot.entries.iter().filter(|entry| !registers(entry));
+        for entry in first.chain(others) {
             image.apply_change(entry.modified, &entry.change);
         }
         image

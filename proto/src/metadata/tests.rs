@@ -224,6 +224,11 @@ fn any_change() -> impl Strategy<Value = Change> {
         Just(NodeState::Fencing),
         Just(NodeState::Fenced)
     ];
+    let duty = prop_oneof![Just(NodeDuty::Full), Just(NodeDuty::Cordoned), Just(NodeDuty::Draining)];
+    let disk = (any::<bool>(), any::<bool>()).prop_map(|(full, stalled)| NodeDisk {
+        pressure: if full { DiskPressure::Full } else { DiskPressure::None },
+        stalled,
+    });
     let shard = (any::<bool>(), 0i32..2).prop_map(|(group, index)| ShardId {
         kind: if group {
             ShardKind::Group
@@ -245,6 +250,8 @@ fn any_change() -> impl Strategy<Value = Change> {
         1 => Just(Change::PutCluster(ClusterInfo { cluster_id: "c".into(), generation: 1, format_version: 1 })),
         2 => (0i32..4, registration).prop_map(|(id, r)| Change::PutNodeRegistration(NodeId(id), r)),
         2 => (0i32..4, state).prop_map(|(id, state)| Change::PutNodeState(NodeId(id), state)),
+        2 => (0i32..4, duty).prop_map(|(id, duty)| Change::PutNodeDuty(NodeId(id), duty)),
+        2 => (0i32..4, disk).prop_map(|(id, disk)| Change::PutNodeDisk(NodeId(id), disk)),
         1 => (0i32..4).prop_map(|id| Change::DeleteNode(NodeId(id))),
         // One name per id, as the core chooses them; names are shared by ids to cover recreated topics.
         6 => (topic.clone(), 0i32..4).prop_map(|(id, count)| put_topic(["a", "b"][usize::from(id % 2)], id, count)),
@@ -300,6 +307,9 @@ proptest! {
         prop_assert_eq!(&streamed, &image);
         let snapshot = image.snapshot();
         prop_assert_eq!(&MetadataImage::from_snapshot(&snapshot), &image);
+        let mut backwards = snapshot.clone();
+        backwards.entries.reverse();
+        prop_assert_eq!(&MetadataImage::from_snapshot(&backwards), &image, "whatever the order of the keys");
         let mut received = None;
         for message in snapshot_to_grpc(&snapshot) {
             received = assembler.push(message).unwrap();

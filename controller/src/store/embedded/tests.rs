@@ -1,11 +1,7 @@
-use std::collections::BTreeMap;
 use std::io::Write as _;
 
-use highwater_proto::metadata::{Change, ClusterInfo, MetadataImage, Partition};
-use highwater_proto::types::{NodeId, PartitionIndex, TopicId};
-
 use super::*;
-use crate::store::{conformance, layout};
+use crate::store::conformance;
 
 #[tokio::test]
 async fn conforms() {
@@ -78,62 +74,4 @@ async fn a_damaged_file_is_refused_with_its_name() {
     drop(file);
     let error = EmbeddedStore::open(folder.path()).err().unwrap().to_string();
     assert!(error.contains(FILE_NAME), "{error}");
-}
-
-#[tokio::test]
-async fn the_image_from_the_watch_is_the_image_from_the_load() {
-    let folder = tempfile::tempdir().unwrap();
-    let store = EmbeddedStore::open(folder.path()).unwrap();
-    let mut watch = store.watch(Revision(0)).await.unwrap();
-    let leadership = store.campaign("one").await.unwrap();
-    let id = TopicId(uuid::Uuid::from_u128(7));
-    let partition = Partition {
-        replicas: vec![NodeId(1)],
-        leader: Some(NodeId(1)),
-        ..Partition::default()
-    };
-    let name = "a.b".to_owned();
-    let put_topic = Change::PutTopic {
-        name: name.clone(),
-        topic_id: id,
-        partition_count: 1,
-        configs: BTreeMap::from([("retention.ms".to_owned(), "1".to_owned())]),
-        owner: None,
-    };
-    let info = ClusterInfo {
-        cluster_id: "c".into(),
-        generation: 1,
-        format_version: 1,
-    };
-    let steps = [
-        vec![Change::PutCluster(info)],
-        vec![
-            Change::PutPartition(id, PartitionIndex(0), partition.clone()),
-            put_topic,
-        ],
-        vec![Change::PutPartition(id, PartitionIndex(0), partition)],
-        vec![Change::DeleteTopic { name, topic_id: id }],
-        vec![Change::DeletePartition(id, PartitionIndex(0))],
-    ];
-    let mut watched = MetadataImage::default();
-    for step in steps {
-        let operations = step.iter().flat_map(layout::operations).collect();
-        let revision = store
-            .commit(
-                &leadership,
-                Transaction {
-                    guards: Vec::new(),
-                    operations,
-                },
-            )
-            .await
-            .unwrap();
-        while watched.revision < revision {
-            let event = watch.next().await.unwrap();
-            watched = watched.apply(&layout::update(&watched, &event).unwrap());
-        }
-        let snapshot = layout::snapshot(&store.load().await.unwrap()).unwrap();
-        assert_eq!(MetadataImage::from_snapshot(&snapshot), watched);
-    }
-    assert_eq!(watched.orphan_partitions().count(), 0);
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use highwater_proto::grpc;
 use highwater_proto::grpc::session_request::{Heartbeat, Leave, Register, Request as Said, Unfence};
 use highwater_proto::grpc::session_response::Response as Heard;
+use highwater_proto::metadata::NodeRole;
 use highwater_proto::metadata::convert::ConvertError;
 use highwater_proto::types::{BrokerEpoch, NodeId, Revision, TopicPartition};
 use tokio::sync::mpsc;
@@ -20,8 +21,12 @@ use crate::session::{Backoff, Identity, LinkError, Question, Recovery};
 
 /// Messages to the controller that wait to be sent.
 const OUTBOX: usize = 16;
-/// Heartbeats per session timeout.
+/// Heartbeats per session timeout, and those that stay unanswered before a controller counts as silent.
 const HEARTBEATS_PER_TIMEOUT: u32 = 5;
+const HEARTBEATS_UNTIL_SILENT: u32 = 2;
+/// How long a controller may take to open the stream. One that is stopped still accepts connections: the next one has to
+/// be reached before a new active controller fences those that have not come.
+const OPEN_TIMEOUT: Duration = Duration::from_millis(1_500);
 /// Least time that a registration may take: an earlier incarnation of this node is fenced completely first.
 const REGISTER_TIMEOUT: Duration = Duration::from_secs(30);
 /// Pauses between attempts. The first is short: the grace for a broken stream is half a second.
@@ -30,8 +35,10 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 
 /// How a session ended.
 enum End {
-    /// To be tried again.
-    Broken { was_registered: bool, reason: String },
+    /// Before the node was registered: to be tried elsewhere.
+    Unregistered { reason: String },
+    /// To be tried again, and elsewhere if the controller had been silent.
+    Broken { silent: bool, reason: String },
     /// This controller does not decide; the one at this address does.
     Standby { host: String, port: u16 },
     /// For good.
@@ -50,17 +57,14 @@ pub(super) async fn run(shared: Arc<Shared>) {
         shared.state.send_modify(|state| state.connected = false);
         match end {
             End::Fatal(error) => return shared.fail(error),
-            End::Broken {
-                was_registered: true,
-                reason,
-            } => {
-                tracing::warn!(%reason, "session with the controller broke, reconnecting");
+            End::Broken { silent, reason } => {
+                tracing::warn!(%reason, silent, "session with the controller broke, reconnecting");
                 backoff.reset();
+                if silent {
+                    shared.controllers.try_next();
+                }
             }
-            End::Broken {
-                was_registered: false,
-                reason,
-            } => {
+            End::Unregistered { reason } => {
                 if reason == told {
                     tracing::debug!(%reason, "no session with this controller");
                 } else {
@@ -93,12 +97,8 @@ struct Session<'a> {
 
 impl<'a> Session<'a> {
     async fn run(shared: &'a Shared) -> End {
-        let broken = |reason: String| End::Broken {
-            was_registered: false,
-            reason,
-        };
-        let timeout = REGISTER_TIMEOUT.max(shared.options.session.timeout * 2);
-        let mut session = match tokio::time::timeout(timeout, Self::open(shared)).await {
+        let broken = |reason: String| End::Unregistered { reason };
+        let mut session = match tokio::time::timeout(OPEN_TIMEOUT, Self::open(shared)).await {
             Ok(Ok(session)) => session,
             Ok(Err(status)) => {
                 return match named_active_controller(&status) {
@@ -106,8 +106,9 @@ impl<'a> Session<'a> {
                     None => broken(status.message().to_owned()),
                 };
             }
-            Err(_) => return broken(format!("no session within {timeout:?}")),
+            Err(_) => return broken(format!("no session within {OPEN_TIMEOUT:?}")),
         };
+        let timeout = REGISTER_TIMEOUT.max(shared.options.session.timeout * 2);
         let registered = match tokio::time::timeout(timeout, session.registered()).await {
             Ok(registered) => registered,
             Err(_) => return broken(format!("no answer to the registration within {timeout:?}")),
@@ -138,10 +139,7 @@ impl<'a> Session<'a> {
 
     /// Waits for the answer to the registration.
     async fn registered(&mut self) -> Result<(), End> {
-        let broken = |reason: String| End::Broken {
-            was_registered: false,
-            reason,
-        };
+        let broken = |reason: String| End::Unregistered { reason };
         loop {
             match self
                 .inbox
@@ -189,6 +187,16 @@ impl<'a> Session<'a> {
             let reason = format!("it registered node {} as node {}", node_id, identity.node_id);
             return Err(End::Fatal(LinkError::Mismatch(reason)));
         }
+        // What a broker has sent and stored goes by its epoch. A store that gives it another one was restored to a time
+        // before it registered, or has forgotten it.
+        let is_broker = wanted.node.role == NodeRole::Broker;
+        if let Some(known) = known.filter(|known| is_broker && known.epoch != identity.epoch) {
+            let reason = format!(
+                "it knows nothing of this process start and registered it anew, with epoch {} in place of {}: the process has to start again",
+                identity.epoch, known.epoch
+            );
+            return Err(End::Fatal(LinkError::Mismatch(reason)));
+        }
         tracing::info!(node = %identity.node_id, epoch = %identity.epoch, cluster = identity.cluster_id, "registered");
         self.shared.state.send_modify(|state| {
             state.connected = true;
@@ -206,24 +214,26 @@ impl<'a> Session<'a> {
         let timeout = self.shared.options.session.timeout;
         let mut wanted = self.shared.wanted.subscribe();
         let mut replied = self.shared.replied.lock().await;
-        let mut heartbeats = tokio::time::interval(timeout / HEARTBEATS_PER_TIMEOUT);
+        let interval = timeout / HEARTBEATS_PER_TIMEOUT;
+        let mut heartbeats = tokio::time::interval(interval);
         heartbeats.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let mut silence_ends = Instant::now() + timeout;
-        let broken = |reason: String| End::Broken {
-            was_registered: true,
+        let mut heard_at = Instant::now();
+        // A connection that ends because pings are not answered is one of a silent controller, too.
+        let broken = |heard_at: Instant, reason: String| End::Broken {
+            silent: heard_at.elapsed() > interval * HEARTBEATS_UNTIL_SILENT,
             reason,
         };
         loop {
             tokio::select! {
                 heard = self.inbox.message() => match heard {
                     Ok(Some(heard)) => {
-                        silence_ends = Instant::now() + timeout;
+                        heard_at = Instant::now();
                         if let Some(fatal) = self.hear(heard) {
                             return End::Fatal(fatal);
                         }
                     }
-                    Ok(None) => return broken("the controller ended the session".to_owned()),
-                    Err(status) => return broken(status.message().to_owned()),
+                    Ok(None) => return broken(heard_at, "the controller ended the session".to_owned()),
+                    Err(status) => return broken(heard_at, status.message().to_owned()),
                 },
                 _ = heartbeats.tick() => {
                     self.say(Said::Heartbeat(self.heartbeat()));
@@ -239,8 +249,8 @@ impl<'a> Session<'a> {
                     let wishes = wanted.borrow_and_update().clone();
                     self.say_wishes(&wishes);
                 }
-                () = tokio::time::sleep_until(silence_ends) => {
-                    return broken(format!("no sign of life from the controller within {timeout:?}"));
+                () = tokio::time::sleep_until(heard_at + timeout) => {
+                    return broken(heard_at, format!("no sign of life from the controller within {timeout:?}"));
                 }
             }
         }
@@ -251,13 +261,11 @@ impl<'a> Session<'a> {
         match heard.response {
             Some(Heard::Refused(refused)) => return Some(LinkError::Refused(refused.reason)),
             Some(Heard::Unfenced(unfenced)) => {
-                // From now on the controller knows what was found wanting; later reconnects do not say it again.
+                // From now on the controller knows what was found wanting, and may have learned that it was repaired:
+                // later reconnects do not say it again.
                 self.shared.wanted.send_if_modified(|wanted| {
                     if let Some(recovery) = &mut wanted.unfence {
-                        *recovery = Recovery {
-                            offline: std::mem::take(&mut recovery.offline),
-                            ..Recovery::default()
-                        };
+                        *recovery = Recovery::default();
                     }
                     false
                 });

@@ -131,7 +131,7 @@ impl Forwarder {
     /// Fails what is in flight for shards that `image` gives to another owner, and drops links of nodes that are gone.
     pub fn image_changed(&self, image: &Arc<MetadataImage>) {
         let mut links = self.links.write();
-        if image.revision < links.image.revision {
+        if image.position() < links.image.position() {
             return;
         }
         links.image = Arc::clone(image);
@@ -157,7 +157,7 @@ impl Forwarder {
         }
         let mut links = self.links.write();
         let announced = Arc::clone(&links.image);
-        let image = if announced.revision > image.revision {
+        let image = if announced.position() > image.position() {
             &announced
         } else {
             image
@@ -192,7 +192,7 @@ impl Drop for Forwarder {
 
 impl Links {
     fn newer<'a>(&'a self, image: &'a MetadataImage) -> &'a MetadataImage {
-        if self.image.revision > image.revision {
+        if self.image.position() > image.position() {
             &self.image
         } else {
             image

@@ -8,10 +8,10 @@ use highwater_proto::config::{BrokerConfig, BrokerLayers, ConfigError, TopicConf
 use highwater_proto::metadata::{
     ConfigResource, ImageDiff, MetadataImage, Node, Partition as Assignment, PartitionDiff, Topic, diff,
 };
-use highwater_proto::types::{NodeId, PartitionIndex, TopicId, TopicPartition};
+use highwater_proto::types::{NodeId, PartitionIndex, TopicPartition};
 
 use super::Partitions;
-use crate::log::{DeletedDir, Log};
+use crate::log::{DeletedDir, Log, LogError};
 use crate::partition::{Partition, TopicSettings, TopicState};
 use crate::replica::{AckError, BrokerView};
 
@@ -35,9 +35,15 @@ impl Partitions {
             directories: Vec::new(),
             assignments: Vec::new(),
         };
-        if new.revision <= old.revision {
+        if new.position() <= old.position() {
             return applied;
         }
+        // A restored store has not deleted what it does not know of: the replica is kept as a stray.
+        let leaving = if old.cluster.generation == new.cluster.generation {
+            Leaving::Deleted
+        } else {
+            Leaving::Aside
+        };
         let changes = diff(&old, new);
         let is_here = |it: Option<&Arc<Assignment>>| it.is_some_and(|it| it.replicas.contains(&self.node));
         let gone = |partition: &&PartitionDiff<'_>| partition.old.is_some() && !is_here(partition.new);
@@ -47,7 +53,7 @@ impl Partitions {
             by_name.is_some_and(|topic| topic.id != partition.topic.id)
         };
         for partition in changes.partitions.iter().filter(gone).filter(replaced) {
-            self.delete(partition.topic.id, partition.index, AckError::Deleted, &mut applied);
+            self.leave(partition, leaving, AckError::Deleted, &mut applied);
         }
         // Before ISRs: one that shrank does not count with the min ISR of before.
         self.configure(new, &changes);
@@ -67,7 +73,7 @@ impl Partitions {
             } else {
                 AckError::Deleted
             };
-            self.delete(partition.topic.id, partition.index, error, &mut applied);
+            self.leave(partition, leaving, error, &mut applied);
             applied.assignments.push(key(partition));
         }
         applied.assignments.extend(touched);
@@ -139,7 +145,7 @@ impl Partitions {
             )
         };
         let opened = match open() {
-            Err(crate::log::LogError::ForeignTopicId { path, found, .. }) => {
+            Err(LogError::ForeignTopicId { path, found, .. }) => {
                 tracing::warn!(path = %path.display(), %found, topic = %topic.name(), expected = %topic.id(),
                     "the directory holds another topic of this name; it is moved aside");
                 let name = format!("{}-{index}", topic.name());
@@ -244,23 +250,20 @@ impl Partitions {
         }
     }
 
-    fn delete(&self, topic_id: TopicId, index: PartitionIndex, error: AckError, applied: &mut Applied) {
-        let removed = self
-            .map
-            .pin()
-            .remove(&TopicPartition {
-                topic_id,
-                partition: index,
-            })
-            .cloned();
+    /// Ends a replica that has no place here any more.
+    fn leave(&self, gone: &PartitionDiff<'_>, leaving: Leaving, error: AckError, applied: &mut Applied) {
+        let removed = self.map.pin().remove(&key(gone)).cloned();
         let Some(partition) = removed else { return };
         let Some(log) = partition.end(error) else { return };
+        if matches!(leaving, Leaving::Aside) {
+            return self.move_log_aside(log);
+        }
         let delay = partition.topic().settings().file_delete_delay;
         match log.delete() {
             Ok(Some(directory)) => applied.directories.push((delay, directory)),
             Ok(None) => {}
             Err(error) => {
-                tracing::error!(topic = %partition.topic().name(), partition = %index, %error, "cannot delete the log");
+                tracing::error!(topic = %partition.topic().name(), partition = %gone.index, %error, "cannot delete the log");
             }
         }
     }
@@ -269,17 +272,30 @@ impl Partitions {
     /// broker's registration is applied: nothing is deleted at sight.
     pub fn move_strays_aside(&self) {
         let strays = self.unclaimed.lock().take_all();
-        for log in strays {
-            let name = log.name().to_owned();
-            drop(log);
-            match self.log_dir.move_aside(&name) {
-                Ok(path) => {
-                    tracing::warn!(partition = name, moved_to = %path.display(), "the cluster does not know this partition")
-                }
-                Err(error) => tracing::error!(partition = name, %error, "cannot move an unknown partition aside"),
+        strays.into_iter().for_each(|log| self.move_log_aside(log));
+    }
+
+    fn move_log_aside(&self, log: Log) {
+        let name = log.name().to_owned();
+        drop(log);
+        match self.log_dir.move_aside(&name) {
+            Ok(path) => {
+                tracing::warn!(partition = name, moved_to = %path.display(), "the cluster does not know this partition");
             }
+            // Nothing was ever written.
+            Err(LogError::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {}
+            Err(error) => tracing::error!(partition = name, %error, "cannot move an unknown partition aside"),
         }
     }
+}
+
+/// What becomes of the log of a replica that has no place here any more.
+#[derive(Clone, Copy)]
+enum Leaving {
+    /// Its files go after `file.delete.delay.ms`.
+    Deleted,
+    /// It is kept for `stray.retention.ms`.
+    Aside,
 }
 
 fn key(partition: &PartitionDiff<'_>) -> TopicPartition {

@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use highwater_broker::partitions::RecoveredLogs;
 use highwater_node::clock::Clock;
@@ -148,6 +148,29 @@ async fn partitions_that_the_cluster_does_not_know_are_moved_aside_not_deleted()
         .collect();
     assert_eq!(names.len(), 1);
     assert!(names[0].ends_with("-stray"), "{names:?}");
+}
+
+#[tokio::test]
+async fn what_a_restored_store_does_not_know_is_moved_aside_by_a_running_broker() {
+    let broker = TestBroker::start().await;
+    broker.create("t", 1, &[("file.delete.delay.ms", "1")]).await;
+    let mut client = broker.connect().await;
+    for value in ["a", "b"] {
+        assert_eq!(produce(&mut client, "t", -1, batch(&[value])).await.error_code, 0);
+    }
+    let seen = broker.broker.image().revision;
+    broker.restore().await;
+    assert!(broker.broker.image().revision <= seen, "lower, and newer all the same");
+    let deadline = Instant::now() + LIMIT;
+    while directories(&broker) != ["stray"] {
+        assert!(Instant::now() < deadline, "{:?}", directories(&broker));
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    // A deletion that the restored store decides is one.
+    broker.create("t", 1, &[]).await;
+    assert_eq!(produce(&mut client, "t", -1, batch(&["c"])).await.base_offset, 0);
+    broker.delete("t").await;
+    assert_eq!(directories(&broker), ["delete", "stray"]);
 }
 
 /// The topic `t` with another id than that of its name.

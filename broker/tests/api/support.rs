@@ -17,7 +17,7 @@ use highwater_proto::config::{BrokerConfig, BrokerLayers, StaticValues};
 use highwater_proto::grpc::controller_client::ControllerClient;
 use highwater_proto::kafka::{ApiKey, Message, Request, RequestHeader, ResponseHeader};
 use highwater_proto::metadata::{
-    Change, Endpoint, MetadataImage, MetadataUpdate, NodeRegistration, NodeRole, NodeState, Partition,
+    Change, ClusterInfo, Endpoint, MetadataImage, MetadataUpdate, NodeRegistration, NodeRole, NodeState, Partition,
 };
 use highwater_proto::record::BatchBuilder;
 use highwater_proto::types::{
@@ -156,6 +156,24 @@ impl TestBroker {
             .send_replace(Arc::new(old.apply(&MetadataUpdate { revision, changes })));
         self.broker.wait_for_image(revision, Instant::now() + LIMIT).await;
         assert!(self.broker.image().revision >= revision);
+    }
+
+    /// Publishes the first image again, as that of a store which was restored in a higher generation.
+    pub async fn restore(&self) {
+        let cluster = ClusterInfo {
+            generation: 1,
+            ..ClusterInfo::default()
+        };
+        let restored = registered_image().apply(&MetadataUpdate {
+            revision: Revision(2),
+            changes: vec![Change::PutCluster(cluster)],
+        });
+        self.images.send_replace(Arc::new(restored));
+        let deadline = Instant::now() + LIMIT;
+        while self.broker.image().cluster.generation == 0 {
+            assert!(Instant::now() < deadline, "the restored image is not carried out");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
     }
 
     /// A topic whose partitions this broker leads alone.

@@ -213,6 +213,12 @@ pub struct MetadataImage {
 }
 
 impl MetadataImage {
+    /// What images are ordered by: a restored store goes on in a higher generation, whatever its revision.
+    #[must_use]
+    pub fn position(&self) -> (i64, Revision) {
+        (self.cluster.generation, self.revision)
+    }
+
     /// The topic with this name.
     #[must_use]
     pub fn topic(&self, name: &str) -> Option<&Arc<Topic>> {

@@ -74,7 +74,7 @@ impl MetadataImage {
     /// If the snapshot is lower than this image in (generation, revision), or of another cluster.
     pub fn apply_snapshot(&self, snapshot: &MetadataSnapshot) -> Result<Self, SnapshotRefused> {
         let next = Self::from_snapshot(snapshot);
-        if (next.cluster.generation, next.revision) < (self.cluster.generation, self.revision) {
+        if next.position() < self.position() {
             return Err(SnapshotRefused::Older {
                 generation: next.cluster.generation,
                 revision: next.revision,

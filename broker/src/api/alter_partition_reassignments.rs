@@ -4,6 +4,7 @@ use std::ops::RangeInclusive;
 
 use highwater_proto::grpc;
 use highwater_proto::grpc::alter_partition_reassignments_request::{Assignment, Reassignment};
+use highwater_proto::kafka::ErrorCode;
 use highwater_proto::kafka::messages::alter_partition_reassignments::request::ReassignableTopic;
 use highwater_proto::kafka::messages::alter_partition_reassignments::response::{
     ReassignablePartitionResponse, ReassignableTopicResponse,
@@ -12,7 +13,7 @@ use highwater_proto::kafka::messages::alter_partition_reassignments::{
     AlterPartitionReassignmentsRequest, AlterPartitionReassignmentsResponse,
 };
 
-use super::controller_call::{Controller, Refused, ask, code_and_text, deadline, outcome};
+use super::controller_call::{Controller, Refused, ask_again, code_and_text, deadline, done_before, outcome};
 use super::{Api, RequestContext};
 
 /// Handler of AlterPartitionReassignments.
@@ -32,7 +33,7 @@ impl Api for AlterPartitionReassignments {
             // Before version 1 it may always change.
             allow_replication_factor_change: request.allow_replication_factor_change,
         };
-        let call = |mut controller: Controller| {
+        let call = |mut controller: Controller, _| {
             let asked = asked.clone();
             async move { controller.alter_partition_reassignments(asked).await }
         };
@@ -41,9 +42,12 @@ impl Api for AlterPartitionReassignments {
             error_message: None,
             ..Default::default()
         };
-        match ask(&context.broker, deadline(request.timeout_ms), call).await {
-            Ok(decided) => {
-                let mut outcomes = decided.results.into_iter().map(|result| outcome(result.outcome));
+        match ask_again(&context.broker, deadline(request.timeout_ms), call).await {
+            Ok((decided, maybe_done)) => {
+                // What an earlier attempt has cancelled is not in progress any more.
+                let cancelled = |result| done_before(result, maybe_done, ErrorCode::NoReassignmentInProgress);
+                let results = decided.results.into_iter();
+                let mut outcomes = results.map(|result| cancelled(outcome(result.outcome)));
                 // One result for each that was asked for, in their order.
                 response.responses = rows(&request.topics, || outcomes.next().unwrap_or_else(|| outcome(None)));
             }

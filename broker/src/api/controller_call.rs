@@ -1,10 +1,11 @@
 //! What the admin APIs share: asking the controller within the client's time, then waiting until this broker's own
 //! image has what was decided, so that the client's next request to it finds it.
 
+use std::error::Error as _;
 use std::future::Future;
 use std::time::Duration;
 
-use highwater_node::session::Backoff;
+use highwater_node::session::{Backoff, named_active_controller};
 use highwater_proto::grpc;
 use highwater_proto::grpc::controller_client::ControllerClient;
 use highwater_proto::kafka::{ByteStr, ErrorCode};
@@ -73,8 +74,8 @@ pub(super) fn deadline(timeout_ms: i32) -> Instant {
 }
 
 /// Asks the active controller and waits until this broker's image shows the decision; if only that takes too long, the
-/// answer stands all the same. While no controller can be reached the request is repeated: the controller's decisions
-/// bear that.
+/// answer stands all the same. While no controller can be reached, or one dies over it, the request is repeated: for
+/// requests whose repeat changes nothing.
 ///
 /// # Errors
 /// `REQUEST_TIMED_OUT` if the controller does not answer in time: it may still carry the request out.
@@ -83,33 +84,68 @@ where
     R: Decided,
     F: Future<Output = Result<tonic::Response<R>, tonic::Status>>,
 {
-    let mut unavailable = None;
-    let answer = timeout_at(deadline, repeat(&mut unavailable, || call(broker.controller()))).await;
+    let answer = ask_again(broker, deadline, |controller, _| call(controller)).await;
+    answer.map(|(decided, _)| decided)
+}
+
+/// The same for a request that is not to be carried out twice, or whose repeat is refused because it is done: the call
+/// learns, and the answer says, whether an earlier attempt may have been carried out.
+///
+/// # Errors
+/// As [`ask`].
+pub(super) async fn ask_again<R, F>(
+    broker: &Broker,
+    deadline: Instant,
+    call: impl Fn(Controller, bool) -> F,
+) -> Result<(R, bool), Refused>
+where
+    R: Decided,
+    F: Future<Output = Result<tonic::Response<R>, tonic::Status>>,
+{
+    let (mut unavailable, mut maybe_done) = (None, false);
+    let attempt = |maybe_done| call(broker.controller(), maybe_done);
+    let answer = timeout_at(deadline, repeat(&mut unavailable, &mut maybe_done, attempt)).await;
     let decided = answer.unwrap_or_else(|_| {
         let reason = unavailable.as_deref().unwrap_or("the controller did not answer");
         tracing::warn!(reason, "a client's request could not be carried out in time");
         Err(timed_out(reason))
     })?;
     broker.wait_for_image(decided.revision(), deadline).await;
-    Ok(decided)
+    Ok((decided, maybe_done))
 }
 
 /// Asks until there is an answer; keeps the reason why there was none last.
-async fn repeat<R, F>(unavailable: &mut Option<String>, call: impl Fn() -> F) -> Result<R, Refused>
+async fn repeat<R, F>(
+    unavailable: &mut Option<String>,
+    maybe_done: &mut bool,
+    call: impl Fn(bool) -> F,
+) -> Result<R, Refused>
 where
     F: Future<Output = Result<tonic::Response<R>, tonic::Status>>,
 {
     let mut backoff = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
     loop {
-        match call().await {
+        match call(*maybe_done).await {
             Ok(response) => return Ok(response.into_inner()),
-            Err(status) if status.code() == Code::Unavailable => {
+            Err(status) if passes(&status) => {
                 tracing::debug!(%status, "the controller cannot be reached");
+                // Only one that does not decide has certainly done nothing.
+                *maybe_done |= named_active_controller(&status).is_none();
                 *unavailable = Some(status.message().to_owned());
                 tokio::time::sleep(backoff.pause()).await;
             }
             Err(status) => return Err(refused_by_transport(&status)),
         }
+    }
+}
+
+/// True if there is no controller to decide at present, or the one that was asked died over it: then the status is the
+/// transport's own, which has a source.
+fn passes(status: &tonic::Status) -> bool {
+    match status.code() {
+        Code::Unavailable | Code::ResourceExhausted => true,
+        Code::Unknown | Code::Internal | Code::Cancelled => status.source().is_some(),
+        _ => false,
     }
 }
 
@@ -154,5 +190,17 @@ pub(super) fn code_and_text(result: &Result<(), Refused>) -> (i16, Option<ByteSt
     match result {
         Ok(()) => (ErrorCode::None.code(), None),
         Err(refused) => (refused.code.code(), refused.text()),
+    }
+}
+
+/// A result that says that there is nothing to do stands for success if an earlier attempt may have done it.
+pub(super) fn done_before(
+    result: Result<(), Refused>,
+    maybe_done: bool,
+    nothing_to_do: ErrorCode,
+) -> Result<(), Refused> {
+    match result {
+        Err(refused) if maybe_done && refused.code == nothing_to_do => Ok(()),
+        result => result,
     }
 }

@@ -8,9 +8,11 @@ use highwater_proto::grpc::delete_topics_request::Target;
 use highwater_proto::kafka::messages::delete_topics::response::DeletableTopicResult;
 use highwater_proto::kafka::messages::delete_topics::{DeleteTopicsRequest, DeleteTopicsResponse};
 use highwater_proto::kafka::{ByteStr, ErrorCode};
+use highwater_proto::metadata::MetadataImage;
+use highwater_proto::types::TopicId;
 use uuid::Uuid;
 
-use super::controller_call::{Controller, Refused, ask, code_and_text, deadline, outcome};
+use super::controller_call::{Controller, Refused, ask_again, code_and_text, deadline, done_before, outcome};
 use super::{Api, RequestContext};
 
 /// Handler of DeleteTopics.
@@ -27,18 +29,23 @@ impl Api for DeleteTopics {
 
     async fn handle(context: &RequestContext, version: i16, request: DeleteTopicsRequest) -> DeleteTopicsResponse {
         let targets = targets(version, &request);
-        let asked = grpc::DeleteTopicsRequest {
-            targets: targets.clone(),
+        // Should the first attempt have deleted a topic, somebody may have created another one of the name meanwhile.
+        let image = context.broker.image();
+        let by_id: Vec<Target> = targets.iter().map(|target| meant(&image, target)).collect();
+        let call = |mut controller: Controller, maybe_done| {
+            let targets = if maybe_done { by_id.clone() } else { targets.clone() };
+            async move { controller.delete_topics(grpc::DeleteTopicsRequest { targets }).await }
         };
-        let call = |mut controller: Controller| {
-            let asked = asked.clone();
-            async move { controller.delete_topics(asked).await }
-        };
-        let responses = match ask(&context.broker, deadline(request.timeout_ms), call).await {
-            Ok(decided) => decided
+        let responses = match ask_again(&context.broker, deadline(request.timeout_ms), call).await {
+            Ok((decided, maybe_done)) => decided
                 .results
                 .into_iter()
-                .map(|result| row(version, result.name, &result.topic_id, outcome(result.outcome)))
+                .zip(targets)
+                .map(|(result, target)| {
+                    let known = image.topic_by_id(id(&result.topic_id)).is_some();
+                    let gone = done_before(outcome(result.outcome), maybe_done && known, ErrorCode::UnknownTopicId);
+                    row(version, result.name.or(target.name), &result.topic_id, gone)
+                })
                 .collect(),
             Err(refused) => targets
                 .into_iter()
@@ -67,6 +74,22 @@ fn targets(version: i16, request: &DeleteTopicsRequest) -> Vec<Target> {
     request.topics.iter().map(target).collect()
 }
 
+/// The same topic by its id, if this broker knows it.
+fn meant(image: &MetadataImage, target: &Target) -> Target {
+    let known = target.name.as_deref().and_then(|name| image.topic(name));
+    known.map_or_else(
+        || target.clone(),
+        |topic| Target {
+            name: None,
+            topic_id: Bytes::copy_from_slice(topic.id.0.as_bytes()),
+        },
+    )
+}
+
+fn id(bytes: &[u8]) -> TopicId {
+    TopicId(Uuid::from_slice(bytes).unwrap_or_default())
+}
+
 fn row(version: i16, name: Option<String>, topic_id: &[u8], result: Result<(), Refused>) -> DeletableTopicResult {
     let (mut error_code, error_message) = code_and_text(&result);
     if version < WITH_DELETION_DISABLED && error_code == ErrorCode::TopicDeletionDisabled.code() {
@@ -79,7 +102,7 @@ fn row(version: i16, name: Option<String>, topic_id: &[u8], result: Result<(), R
         } else {
             name.map(ByteStr::from)
         },
-        topic_id: Uuid::from_slice(topic_id).unwrap_or_default(),
+        topic_id: id(topic_id).0,
         error_code,
         error_message,
         ..Default::default()

@@ -21,6 +21,8 @@ use highwater_proto::metadata::{
 use highwater_proto::types::{BrokerEpoch, NodeId, Revision};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
+use tokio::sync::Mutex;
+use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use uuid::Uuid;
 
@@ -30,6 +32,9 @@ use crate::support::{Client, LIMIT};
 pub struct Cluster {
     pub controller: ToyController,
     address: SocketAddr,
+    network: MemoryNetwork,
+    shutdown: Shutdown,
+    controller_task: Mutex<JoinHandle<()>>,
     _dir: TempDir,
 }
 
@@ -49,11 +54,9 @@ impl Cluster {
         };
         let (controller, images) = ToyController::new(image());
         let network = MemoryNetwork::new();
-        let listener = network.listen("controller", 1).expect("a free name");
         let shutdown = Shutdown::new(LIMIT);
-        let router = server().add_service(ControllerServer::new(controller.clone()));
-        shutdown.spawn(serve(router, listener, shutdown.token(), LIMIT));
-        let dialer = Dialer::new(network);
+        let controller_task = Mutex::new(serve_controller(&network, &controller, &shutdown));
+        let dialer = Dialer::new(network.clone());
         let channel = dialer.channel("controller", 1);
         let clock = Clock::system();
         let broker = Broker::start(BrokerParts {
@@ -79,8 +82,21 @@ impl Cluster {
         Self {
             controller,
             address,
+            network,
+            shutdown,
+            controller_task,
             _dir: dir,
         }
+    }
+
+    /// The controller dies over what it has not answered, and another one with the same metadata comes.
+    pub async fn kill_controller(&self, meanwhile: impl FnOnce()) {
+        let mut task = self.controller_task.lock().await;
+        task.abort();
+        let _ = (&mut *task).await;
+        *self.controller.mute.lock() = false;
+        meanwhile();
+        *task = serve_controller(&self.network, &self.controller, &self.shutdown);
     }
 
     pub async fn connect(&self) -> Client {
@@ -95,6 +111,13 @@ impl Cluster {
         };
         self.connect().await.call(7, &request).await
     }
+}
+
+fn serve_controller(network: &MemoryNetwork, controller: &ToyController, shutdown: &Shutdown) -> JoinHandle<()> {
+    let listener = network.listen("controller", 1).expect("a free name");
+    let router = server().add_service(ControllerServer::new(controller.clone()));
+    let serving = serve(router, listener, shutdown.token(), LIMIT);
+    shutdown.spawn(async move { serving.await.expect("serves") })
 }
 
 pub fn topic(name: &str, partitions: i32, configs: &[(&str, &str)]) -> CreatableTopic {

@@ -34,6 +34,8 @@ pub struct ToyController {
     pub elected: Arc<Mutex<Vec<ElectLeadersRequest>>>,
     /// Everything fails as if there were no controller.
     pub away: Arc<Mutex<bool>>,
+    /// Deletions, growths and removals of brokers are carried out, and not answered.
+    pub mute: Arc<Mutex<bool>>,
 }
 
 impl ToyController {
@@ -49,6 +51,7 @@ impl ToyController {
             reassigned: Arc::default(),
             elected: Arc::default(),
             away: Arc::default(),
+            mute: Arc::default(),
         };
         (controller, receiver)
     }
@@ -67,6 +70,13 @@ impl ToyController {
             Err(Status::unavailable("no controller"))
         } else {
             Ok(())
+        }
+    }
+
+    /// To be awaited before an answer.
+    async fn unless_mute(&self) {
+        if *self.mute.lock() {
+            std::future::pending().await
         }
     }
 
@@ -251,6 +261,7 @@ impl Controller for ToyController {
         });
         let results = results.collect();
         let revision = self.commit(changes);
+        self.unless_mute().await;
         Ok(Response::new(DeleteTopicsResponse { results, revision }))
     }
 
@@ -271,6 +282,8 @@ impl Controller for ToyController {
                 let assigned = growth.assignments.len() as i32;
                 if growth.has_assignments && assigned != added {
                     result.outcome = refused(39);
+                } else if added == 0 {
+                    result.outcome = refused(37);
                 } else {
                     changes.extend(partitions(topic.id, topic.partitions.len() as i32..growth.count));
                     changes.push(put(topic, growth.count, (*topic.configs).clone()));
@@ -281,6 +294,7 @@ impl Controller for ToyController {
         });
         let results = results.collect();
         let revision = self.commit(changes);
+        self.unless_mute().await;
         Ok(Response::new(CreatePartitionsResponse { results, revision }))
     }
 
@@ -423,10 +437,21 @@ impl Controller for ToyController {
     ) -> Result<Response<UnregisterBrokerResponse>, Status> {
         self.check()?;
         let request = request.into_inner();
-        assert_eq!(request.epoch, None, "clients know no epochs");
-        let known = self.image().node(NodeId(request.broker_id)).is_some();
-        let outcome = if known { ok() } else { refused(102) };
-        let revision = self.commit(Vec::new());
+        let id = NodeId(request.broker_id);
+        let known = self.image().node(id).map(|node| node.epoch.get());
+        let changes = match known {
+            // The broker under test needs itself.
+            Some(_) if id != NodeId(0) => vec![Change::DeleteNode(id)],
+            _ => Vec::new(),
+        };
+        let outcome = match (known, request.epoch) {
+            (None, _) => refused(102),
+            (Some(known), Some(meant)) if known != meant => refused(77),
+            _ => ok(),
+        };
+        let done = outcome == ok();
+        let revision = self.commit(if done { changes } else { Vec::new() });
+        self.unless_mute().await;
         Ok(Response::new(UnregisterBrokerResponse { outcome, revision }))
     }
 

@@ -14,6 +14,7 @@ mod metadata;
 mod producer_ids;
 mod reassignments;
 mod records;
+mod repeats;
 #[allow(dead_code)]
 #[path = "../api/support.rs"]
 mod support;

@@ -44,6 +44,16 @@ pub(crate) async fn run(office: &Arc<Office>) -> Result<(), StartError> {
                 standby = Standby::default();
                 continue;
             }
+            // The store or the leadership failed under it, which passes.
+            Err(StartError::Bootstrap(error)) => {
+                tracing::warn!(%error, "elected, but the first decision failed; standing by");
+                say(office, Err(error.to_string()));
+                standby = Standby::default();
+                tokio::select! {
+                    () = tokio::time::sleep(LONGEST_PAUSE) => continue,
+                    () = office.shutdown.triggered() => return Ok(()),
+                }
+            }
             Err(error) => return Err(error),
         };
         let (view, reason) = term.ended().await;

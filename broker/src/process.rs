@@ -31,6 +31,8 @@ use crate::worker_stalls::WorkerStalls;
 const UNFENCE_TIMEOUT: Duration = Duration::from_secs(60);
 /// How often the disk's room is looked at. What is appended meanwhile is counted.
 const DISK_LOOK: Duration = Duration::from_millis(250);
+/// How often it is noted how new the metadata is, if it is newer than noted. A restore leaves room for what was not.
+const SEEN_INTERVAL: Duration = Duration::from_secs(10);
 /// How long the controller may take to move leaders away; the broker stops all the same.
 const LEAVE_TIMEOUT: Duration = Duration::from_secs(15);
 /// How long a broker that stops waits for a controller to appear: longer than another one needs to take over.
@@ -111,7 +113,8 @@ impl BrokerProcess {
 
         health.not_ready("registering with the controller");
         let identity = data_dir.identity(config.node_id)?;
-        let registration = registration(config, &identity, &parts.listeners, &parts.grpc, &report);
+        let mut registration = registration(config, &identity, &parts.listeners, &parts.grpc, &report);
+        registration.seen = data_dir.seen();
         let seat = Arc::new(OnceLock::new());
         let options = LinkOptions {
             controllers: parts.controllers,
@@ -144,6 +147,7 @@ impl BrokerProcess {
         let _ = seat.set(Arc::downgrade(&broker));
         questions::answer(&broker, &link);
         watch_disk(&broker, Arc::clone(&data_dir));
+        note_what_is_seen(&link, data_dir, &shutdown);
         broker.metrics().register(&metrics, &broker);
         serve_grpc(&broker, parts.grpc, &shutdown);
 
@@ -278,6 +282,7 @@ fn registration(
                 .collect(),
         },
         clean_shutdown: report.clean,
+        seen: Default::default(),
     }
 }
 
@@ -334,6 +339,35 @@ fn status_source(data_dir: &Arc<DataDir>, seat: &Arc<OnceLock<Weak<Broker>>>, sh
             longest_worker_stall: stalls.take(),
         }
     })
+}
+
+/// Keeps on disk how new the metadata is that this broker has seen: should the metadata store be restored from a backup,
+/// the next process start is to notice it.
+fn note_what_is_seen(link: &ControllerLink, data_dir: Arc<DataDir>, shutdown: &Shutdown) {
+    let (images, shutdown) = (link.images(), shutdown.clone());
+    let stopping = shutdown.clone();
+    shutdown.spawn(async move {
+        let mut noted = None;
+        loop {
+            let stops = stopping.is_triggered();
+            let seen = images.borrow().position();
+            if noted != Some(seen) {
+                let data_dir = Arc::clone(&data_dir);
+                match tokio::task::spawn_blocking(move || data_dir.write_seen(seen)).await {
+                    Ok(Ok(())) => noted = Some(seen),
+                    Ok(Err(error)) => tracing::debug!(%error, "how new the metadata is was not noted"),
+                    Err(_) => return,
+                }
+            }
+            if stops {
+                return;
+            }
+            tokio::select! {
+                () = tokio::time::sleep(SEEN_INTERVAL) => {}
+                () = stopping.triggered() => {}
+            }
+        }
+    });
 }
 
 /// Looks at the disk's room as long as the broker runs.

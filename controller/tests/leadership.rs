@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use highwater_controller::process::{ControllerProcess, ProcessParts};
 use highwater_controller::restore;
 use highwater_controller::store::{
-    CommitError, EmbeddedStore, Leadership, Loaded, MetadataStore, StoreError, Transaction, Watch,
+    CommitError, EmbeddedStore, Leadership, Loaded, MetadataStore, StoreError, Transaction, Watch, WatchError,
 };
 use highwater_node::clock::Clock;
 use highwater_node::config::{NodeConfig, SessionConfig, Sources};
@@ -26,6 +26,7 @@ use highwater_proto::metadata::{MetadataImage, NodeRegistration, NodeRole, NodeS
 use highwater_proto::types::Revision;
 use parking_lot::Mutex;
 use tokio::runtime::Runtime;
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Channel;
 use uuid::Uuid;
@@ -40,6 +41,8 @@ struct Sight {
     store: EmbeddedStore,
     leadership: Arc<Mutex<Option<Leadership>>>,
     full: Arc<AtomicBool>,
+    /// The next transaction is not there any more when its turn comes on a watch.
+    compacted: Arc<AtomicBool>,
 }
 
 impl Sight {
@@ -48,6 +51,7 @@ impl Sight {
             store: store.clone(),
             leadership: Arc::default(),
             full: Arc::default(),
+            compacted: Arc::default(),
         }
     }
 
@@ -71,7 +75,22 @@ impl MetadataStore for Sight {
     }
 
     async fn watch(&self, after: Revision) -> Result<Watch, StoreError> {
-        self.store.watch(after).await
+        let mut watch = self.store.watch(after).await?;
+        let (events, receiver) = mpsc::channel(64);
+        let compacted = Arc::clone(&self.compacted);
+        tokio::spawn(async move {
+            loop {
+                let mut event = watch.next().await;
+                if event.is_ok() && compacted.swap(false, Ordering::SeqCst) {
+                    event = Err(WatchError::Compacted { after });
+                }
+                let over = event.is_err();
+                if events.send(event).await.is_err() || over {
+                    return;
+                }
+            }
+        });
+        Ok(Watch::new(after, receiver))
     }
 
     async fn campaign(&self, candidate: &str) -> Result<Leadership, StoreError> {
@@ -104,6 +123,10 @@ struct Running {
 
 impl Running {
     async fn start(store: &EmbeddedStore, port: u16) -> Self {
+        Self::start_with(Sight::new(store), port).await
+    }
+
+    async fn start_with(sight: Sight, port: u16) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .enable_all()
@@ -119,7 +142,7 @@ impl Running {
             environment: Vec::new(),
             flags: flags.map(|(key, value)| (key.to_owned(), value.to_owned())).to_vec(),
         };
-        let (sight, health, metrics) = (Sight::new(store), Health::new(), Metrics::new(&Clock::system()));
+        let (health, metrics) = (Health::new(), Metrics::new(&Clock::system()));
         let parts = (sight.clone(), health.clone(), metrics.clone());
         let starting = runtime.spawn(async move {
             let (sight, health, metrics) = parts;
@@ -223,6 +246,16 @@ impl Controllers {
 
     /// A broker that was told of some.
     async fn broker_of(known: &[&Running], incarnation: u128, stop: &CancellationToken) -> ControllerLink {
+        Self::broker_that_saw(Default::default(), known, incarnation, stop).await
+    }
+
+    /// A broker whose earlier process starts had seen this generation and revision.
+    async fn broker_that_saw(
+        seen: (i64, Revision),
+        known: &[&Running],
+        incarnation: u128,
+        stop: &CancellationToken,
+    ) -> ControllerLink {
         let options = LinkOptions {
             controllers: known.iter().map(|one| ("127.0.0.1".to_owned(), one.port)).collect(),
             dialer: Dialer::tcp(),
@@ -244,6 +277,7 @@ impl Controllers {
                 api_ranges: Vec::new(),
             },
             clean_shutdown: true,
+            seen,
         };
         let link = ControllerLink::connect(options, registration, stop).await.unwrap();
         link.unfence(Recovery::default(), WAIT).await.unwrap();
@@ -454,6 +488,22 @@ async fn a_controller_whose_store_takes_no_writes_says_so_until_it_does() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_controller_whose_first_decision_fails_stands_by_and_leads_later() {
+    let folder = tempfile::tempdir().unwrap();
+    let sight = Sight::new(&EmbeddedStore::open(folder.path()).unwrap());
+    sight.full.store(true, Ordering::SeqCst);
+    let only = Running::start_with(sight, 0).await;
+    until("it says why it does not lead", || {
+        only.health.report().contains("database space exceeded")
+    })
+    .await;
+    assert!(!only.controller().is_active());
+    only.sight.full.store(false, Ordering::SeqCst);
+    until("it leads", || only.controller().is_active()).await;
+    until("it is ready", || only.health.is_ready()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_store_restored_from_a_backup_is_refused_until_the_cluster_is_told() {
     let mut controllers = Controllers::start(1).await;
     let stop = CancellationToken::new();
@@ -506,5 +556,79 @@ async fn a_store_restored_from_a_backup_is_refused_until_the_cluster_is_told() {
         seen.revision,
         "the other store is left alone"
     );
+    stop.cancel();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_older_store_is_noticed_also_when_everything_was_restarted() {
+    let mut controllers = Controllers::start(1).await;
+    let stop = CancellationToken::new();
+    let broker = controllers.broker(1, &stop).await;
+    let backup = tempfile::tempdir().unwrap();
+    std::fs::copy(
+        controllers._folder.path().join("metadata.redb"),
+        backup.path().join("metadata.redb"),
+    )
+    .unwrap();
+    let mut revision = Revision(0);
+    for n in 0..5 {
+        revision = create(&broker, &format!("new-{n}")).await;
+    }
+    let seen = broker.wait_for_revision(revision, WAIT).await.unwrap().position();
+    stop.cancel();
+    drop(broker);
+    let port = controllers.running[0].port;
+    controllers.running[0].kill();
+    let store = EmbeddedStore::open(backup.path()).unwrap();
+    controllers.running[0] = Running::start(&store, port).await;
+    let stop = CancellationToken::new();
+    let only = &controllers.running[0];
+    let refused = only.health.clone();
+    let coming = Controllers::broker_that_saw(seen, std::slice::from_ref(&only), 2, &stop);
+    let restoring = async {
+        let wanted = format!("--seen-revision {}", seen.1);
+        until("it says what to do", || refused.report().contains(&wanted)).await;
+        restore::restore(&(Arc::new(store) as Arc<dyn MetadataStore>), seen.1)
+            .await
+            .unwrap()
+    };
+    let (broker, restored) = tokio::join!(coming, restoring);
+    assert_eq!(broker.image().cluster.generation, restored.generation);
+    stop.cancel();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_standby_whose_watch_was_compacted_reads_everything_and_so_do_its_watchers() {
+    let mut controllers = Controllers::start(2).await;
+    let stop = CancellationToken::new();
+    let broker = controllers.broker(1, &stop).await;
+    create(&broker, "before").await;
+    let active = controllers.active().await;
+    let standby = &controllers.running[1 - active];
+    let request = grpc::WatchMetadataRequest::default();
+    let mut updates = standby.client().watch_metadata(request).await.unwrap().into_inner();
+    while !updates.message().await.unwrap().unwrap().last {}
+    standby.sight.compacted.store(true, Ordering::SeqCst);
+    let lost = create(&broker, "lost").await;
+    let revision = create(&broker, "after").await;
+    until("it has what it did not hear of", || {
+        standby.controller().image().revision >= revision
+    })
+    .await;
+    assert!(
+        !standby.sight.compacted.load(Ordering::SeqCst),
+        "its watch was compacted"
+    );
+    assert_eq!(
+        *standby.controller().image(),
+        *controllers.running[active].controller().image()
+    );
+    // Nobody is shown what follows on a gap.
+    let next = updates.message().await.unwrap().unwrap();
+    assert!(next.snapshot && Revision(next.revision) >= lost, "{next:?}");
+    controllers.running[active].kill();
+    let revision = create(&broker, "later").await;
+    let image = broker.wait_for_revision(revision, WAIT).await.unwrap();
+    assert!(image.topic("lost").is_some());
     stop.cancel();
 }

@@ -56,6 +56,7 @@ fn registration(role: NodeRole, node_id: Option<i32>, incarnation: u128, directo
             api_ranges: Vec::new(),
         },
         clean_shutdown: true,
+        seen: Default::default(),
     }
 }
 

@@ -189,6 +189,7 @@ fn registration(cluster_id: String, grpc: &Listener) -> Registration {
         },
         // It keeps nothing on disk.
         clean_shutdown: true,
+        seen: Default::default(),
     }
 }
 

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use highwater_proto::types::NodeId;
+use highwater_proto::types::{NodeId, Revision};
 use rustix::fs::{FlockOperation, flock, statvfs};
 use uuid::Uuid;
 
@@ -16,6 +16,8 @@ use crate::config::parse_properties;
 /// Not `.lock`: that one belongs to the logs, which keep it for themselves.
 const LOCK_FILE: &str = ".process.lock";
 const META_FILE: &str = "meta.properties";
+/// The newest metadata that was seen.
+const SEEN_FILE: &str = "metadata-seen.properties";
 /// Largest of these files that is read, in bytes.
 const MAX_FILE_BYTES: u64 = 64 * 1024;
 
@@ -168,6 +170,34 @@ impl DataDir {
         self.write_file(META_FILE, meta.render().as_bytes())
     }
 
+    /// Generation and revision of the newest metadata that was noted here. A file that cannot be read counts as none: it
+    /// only helps to notice a metadata store that was restored from a backup.
+    #[must_use]
+    pub fn seen(&self) -> (i64, Revision) {
+        let path = self.path.join(SEEN_FILE);
+        let mut text = String::new();
+        match File::open(&path).and_then(|file| file.take(MAX_FILE_BYTES).read_to_string(&mut text)) {
+            Ok(_) => parse_seen(&text).unwrap_or_else(|| {
+                tracing::warn!(path = %path.display(), "not readable, and ignored");
+                Default::default()
+            }),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Default::default(),
+            Err(error) => {
+                tracing::warn!(path = %path.display(), %error, "not readable, and ignored");
+                Default::default()
+            }
+        }
+    }
+
+    /// Notes the newest metadata that was seen.
+    ///
+    /// # Errors
+    /// When the disk cannot be written.
+    pub fn write_seen(&self, (generation, revision): (i64, Revision)) -> Result<(), DataDirError> {
+        let text = format!("generation={generation}\nrevision={revision}\n");
+        self.write_file(SEEN_FILE, text.as_bytes())
+    }
+
     /// Free and total bytes of the disk it is on.
     ///
     /// # Errors
@@ -213,6 +243,19 @@ impl DataDir {
         let sync = || File::open(&self.path)?.sync_all();
         sync().map_err(io_error("sync directory", &self.path))
     }
+}
+
+fn parse_seen(text: &str) -> Option<(i64, Revision)> {
+    let properties = parse_properties(text).ok()?;
+    let value = |key: &str| {
+        properties
+            .iter()
+            .find(|property| property.key == key)?
+            .value
+            .parse()
+            .ok()
+    };
+    Some((value("generation")?, Revision(value("revision")?)))
 }
 
 impl MetaProperties {
@@ -291,6 +334,19 @@ mod tests {
 
     fn open(directory: &tempfile::TempDir) -> DataDir {
         DataDir::open(&directory.path().join("data")).unwrap()
+    }
+
+    #[test]
+    fn what_was_seen_of_the_metadata_is_kept_and_a_damaged_note_is_none() {
+        let folder = tempfile::tempdir().unwrap();
+        let dir = DataDir::open(folder.path()).unwrap();
+        assert_eq!(dir.seen(), (0, Revision(0)));
+        dir.write_seen((2, Revision(70))).unwrap();
+        assert_eq!(dir.seen(), (2, Revision(70)));
+        drop(dir);
+        assert_eq!(DataDir::open(folder.path()).unwrap().seen(), (2, Revision(70)));
+        fs::write(folder.path().join(SEEN_FILE), "generation=2\nrevision=x\n").unwrap();
+        assert_eq!(DataDir::open(folder.path()).unwrap().seen(), (0, Revision(0)));
     }
 
     #[test]

@@ -28,6 +28,11 @@ pub(super) async fn check(shared: &Shared, register: &Register) -> Result<(), St
     let who = register
         .node_id
         .map_or("a new node".to_owned(), |id| format!("node {id}"));
+    // What a member of another cluster has seen says nothing; it is refused for that.
+    let cluster_id = &shared.updates.image().cluster.cluster_id;
+    if !register.cluster_id.is_empty() && register.cluster_id != *cluster_id {
+        return Ok(());
+    }
     let (generation, revision) = (register.generation, Revision(register.revision));
     if StoreBehind::check(&shared.updates.image(), &who, generation, revision).is_none() {
         return Ok(());

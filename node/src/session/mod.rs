@@ -68,6 +68,8 @@ pub struct Registration {
     pub node: NodeRegistration,
     /// The data directory was left clean.
     pub clean_shutdown: bool,
+    /// Generation and revision of the newest image that earlier process starts have seen.
+    pub seen: (i64, Revision),
 }
 
 /// What the controller made of a registration.

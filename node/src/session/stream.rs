@@ -349,13 +349,14 @@ fn register(shared: &Shared) -> Register {
         .map(|identity| identity.node_id)
         .or(registration.node_id);
     let epoch = identity.as_ref().map_or(0, |identity| identity.epoch.get());
+    let (generation, revision) = image.position().max(registration.seen);
     Register {
         node_id: node_id.map(NodeId::get),
         cluster_id: identity.map_or_else(|| registration.cluster_id.clone(), |identity| identity.cluster_id),
         registration: Some((&registration.node).into()),
         clean_shutdown: registration.clean_shutdown,
-        generation: image.cluster.generation,
-        revision: image.revision.get(),
+        generation,
+        revision: revision.get(),
         epoch,
     }
 }

@@ -297,6 +297,7 @@ fn registration() -> Registration {
             api_ranges: Vec::new(),
         },
         clean_shutdown: true,
+        seen: Default::default(),
     }
 }
 

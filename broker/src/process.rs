@@ -33,8 +33,8 @@ const UNFENCE_TIMEOUT: Duration = Duration::from_secs(60);
 const DISK_LOOK: Duration = Duration::from_millis(250);
 /// How often it is noted how new the metadata is, if it is newer than noted. A restore leaves room for what was not.
 const SEEN_INTERVAL: Duration = Duration::from_secs(10);
-/// How long the controller may take to move leaders away; the broker stops all the same.
-const LEAVE_TIMEOUT: Duration = Duration::from_secs(15);
+/// The part of the time to stop that the controller may take to move leaders away; the rest is for the logs.
+const LEAVE_PART: f64 = 0.6;
 /// How long a broker that stops waits for a controller to appear: longer than another one needs to take over.
 const CONTROLLER_ABSENCE: Duration = Duration::from_secs(5);
 const CONNECTION_LOOK: Duration = Duration::from_millis(50);
@@ -185,7 +185,7 @@ impl BrokerProcess {
     /// next start's recovery.
     pub async fn stop(self) {
         let left = tokio::select! {
-            left = self.link.leave(LEAVE_TIMEOUT) => left.map(drop),
+            left = self.link.leave(self.shutdown.grace().mul_f64(LEAVE_PART)) => left.map(drop),
             () = without_controller(&self.link) => Err(LinkError::Timeout(CONTROLLER_ABSENCE)),
         };
         if let Err(error) = left {

@@ -19,6 +19,7 @@ use highwater_node::telemetry::Metrics;
 use highwater_node::transport::{Dialer, Listener, MemoryNetwork};
 use highwater_proto::config::StaticValues;
 use highwater_proto::grpc;
+use highwater_proto::grpc::alter_partitions_request::{IsrMember, Proposal};
 use highwater_proto::grpc::controller_client::ControllerClient;
 use highwater_proto::grpc::session_request::{
     HandedOver, Heartbeat, Leave, LogEnd, LogEnds, Register, ReplicaRef, Request as Said, Unfence,
@@ -40,7 +41,7 @@ fn config() -> ControllerConfig {
         reconnect_grace: Duration::from_millis(300),
         timeout: Duration::from_secs(10),
     };
-    let mut config = ControllerConfig::new("test", StaticValues::default(), session).unwrap();
+    let config = ControllerConfig::new("test", StaticValues::default(), session).unwrap();
     assert_eq!(
         config.patience,
         Patience {
@@ -48,7 +49,6 @@ fn config() -> ControllerConfig {
             reconnect: session.reconnect_grace
         }
     );
-    config.leave_timeout = Duration::from_millis(200);
     config
 }
 
@@ -236,7 +236,7 @@ async fn a_broker_registers_serves_and_leaves() {
         77
     );
 
-    match node.say(Said::Leave(Leave {})).await {
+    match node.say(Said::Leave(Leave::default())).await {
         Answer::MayLeave(may_leave) => assert_eq!(may_leave.revision, running.controller.image().revision.get()),
         other => panic!("{other:?}"),
     }
@@ -307,6 +307,23 @@ impl Node {
 }
 
 #[tokio::test]
+async fn an_empty_directory_takes_no_id_whose_process_may_come_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let running = Running::on_folder(folder.path()).await;
+    let (_node, epoch) = broker(&running, 1, 1).await;
+    running.stop().await;
+    // The next controller waits for those that it finds live.
+    let running = Running::on_folder(folder.path()).await;
+    let mut empty = Node::connect(running.client(), register(Some(1), 2, 99)).await;
+    let status = empty.answer().await.unwrap_err();
+    assert_eq!(status.code(), Code::Unavailable);
+    assert!(status.message().contains("may come back"), "{status}");
+    let mut node = Node::connect(running.client(), register(Some(1), 1, 1_001)).await;
+    assert_eq!(node.registered().await.epoch, epoch, "nothing has changed for it");
+    running.stop().await;
+}
+
+#[tokio::test]
 async fn who_leaves_hands_over_before_others_lead() {
     let folder = tempfile::tempdir().unwrap();
     let running = Running::on_folder(folder.path()).await;
@@ -315,7 +332,7 @@ async fn who_leaves_hands_over_before_others_lead() {
     create_on(&running, "a", &[1, 2], &[]).await;
     let alone = create_on(&running, "alone", &[1], &[]).await;
     let (_, epoch) = leader(&running.controller.image(), "a");
-    first.tell(Said::Leave(Leave {})).await;
+    first.tell(Said::Leave(Leave::default())).await;
     let Answer::HandOver(asked) = first.question().await else {
         panic!("no hand-over")
     };
@@ -345,6 +362,38 @@ async fn who_leaves_hands_over_before_others_lead() {
 }
 
 #[tokio::test]
+async fn who_leaves_waits_for_others_for_as_long_as_it_says_and_not_when_all_leave() {
+    let folder = tempfile::tempdir().unwrap();
+    let running = Running::on_folder(folder.path()).await;
+    let mut nodes = Vec::new();
+    for id in 1..=3 {
+        nodes.push(broker(&running, id, id as u128).await.0);
+    }
+    create_on(&running, "a", &[1, 2, 3], &[("min.insync.replicas", "2")]).await;
+    drop(nodes.pop());
+    running
+        .image_where("broker 3 is gone", |image| image.live_broker(NodeId(3)).is_none())
+        .await;
+    let (mut second, mut first) = (nodes.pop().unwrap(), nodes.pop().unwrap());
+    let leave = |wait_ms| Said::Leave(Leave { wait_ms });
+    first.tell(leave(60_000)).await;
+    first.hand_over().await;
+    running
+        .image_where("broker 2 leads", |image| leader(image, "a").0 == Some(NodeId(2)))
+        .await;
+    first.tell(leave(60_000)).await;
+    let waits = tokio::time::timeout(Duration::from_millis(300), first.question()).await;
+    assert!(waits.is_err(), "broker 3 may come back: {waits:?}");
+    assert!(running.controller.image().live_broker(NodeId(1)).is_some());
+    // It asks again all the time. Its patience is over; broker 2 finds that nobody stays.
+    first.tell(leave(1)).await;
+    assert!(matches!(first.question().await, Answer::MayLeave(_)));
+    second.tell(leave(60_000)).await;
+    assert!(matches!(second.question().await, Answer::MayLeave(_)));
+    running.stop().await;
+}
+
+#[tokio::test]
 async fn a_leader_that_does_not_answer_is_not_waited_for_longer_than_a_moment() {
     let folder = tempfile::tempdir().unwrap();
     let running = Running::on_folder(folder.path()).await;
@@ -352,7 +401,7 @@ async fn a_leader_that_does_not_answer_is_not_waited_for_longer_than_a_moment() 
     let (_second, _) = broker(&running, 2, 2).await;
     create_on(&running, "a", &[1, 2], &[]).await;
     let started = tokio::time::Instant::now();
-    first.tell(Said::Leave(Leave {})).await;
+    first.tell(Said::Leave(Leave::default())).await;
     assert!(matches!(first.question().await, Answer::HandOver(_)));
     assert!(matches!(first.question().await, Answer::MayLeave(_)));
     let took = started.elapsed();
@@ -361,6 +410,56 @@ async fn a_leader_that_does_not_answer_is_not_waited_for_longer_than_a_moment() 
         "{took:?}"
     );
     assert_eq!(leader(&running.controller.image(), "a").0, Some(NodeId(2)));
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn preferred_leaders_are_restored_by_themselves_once_they_have_everything() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut config = config();
+    config.settings.leader_imbalance_check_interval = Duration::from_millis(200);
+    let store = EmbeddedStore::open(folder.path()).unwrap();
+    let running = Running::start_with(Arc::new(store), config).await;
+    let (first, _) = broker(&running, 1, 1).await;
+    let (mut second, second_epoch) = broker(&running, 2, 2).await;
+    let replica = create_on(&running, "a", &[1, 2], &[]).await;
+    drop(first);
+    running
+        .image_where("broker 2 leads", |image| leader(image, "a").0 == Some(NodeId(2)))
+        .await;
+    let (_first, first_epoch) = broker(&running, 1, 11).await;
+    let image = running.controller.image();
+    let partition = image.topic("a").unwrap().partition(PartitionIndex(0)).unwrap();
+    let member = |broker, broker_epoch| IsrMember { broker, broker_epoch };
+    let request = grpc::AlterPartitionsRequest {
+        broker_id: 2,
+        broker_epoch: second_epoch,
+        proposals: vec![Proposal {
+            topic_id: replica.topic_id.clone(),
+            partition: 0,
+            leader_epoch: partition.leader_epoch.get(),
+            partition_epoch: partition.epoch.get(),
+            isr: vec![member(1, first_epoch), member(2, second_epoch)],
+        }],
+        ..Default::default()
+    };
+    running.client().alter_partitions(request).await.unwrap();
+    // The first time its successor lacks records: nothing moves, and it is tried again.
+    let Answer::HandOver(asked) = second.question().await else {
+        panic!("no hand-over")
+    };
+    assert_eq!(asked.moves.iter().map(|it| it.target).collect::<Vec<_>>(), [1]);
+    let answer = HandedOver {
+        question: asked.question,
+        ready: Vec::new(),
+    };
+    second.tell(Said::HandedOver(answer)).await;
+    assert_eq!(second.hand_over().await, asked.moves);
+    running
+        .image_where("the preferred leader leads", |image| {
+            leader(image, "a").0 == Some(NodeId(1))
+        })
+        .await;
     running.stop().await;
 }
 
@@ -427,6 +526,13 @@ async fn the_longest_log_of_those_that_answer_is_elected_uncleanly() {
     assert!(
         elected == NodeId(3) || !live(3),
         "broker {elected} leads although broker 3 is live and has the longest log"
+    );
+    let metrics = Metrics::new(&Clock::system());
+    running.controller.register_metrics(&metrics);
+    let text = metrics.encode().unwrap();
+    assert!(
+        text.contains("\nkafka_controller_controllerstats_uncleanleaderelections_total 1\n"),
+        "{text}"
     );
     answering.iter().for_each(tokio::task::JoinHandle::abort);
     running.stop().await;

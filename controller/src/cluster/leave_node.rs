@@ -62,22 +62,16 @@ impl LeaveNode {
         MoveLeaders { moves }.decide(image, settings).steps
     }
 
-    /// How many partitions would be left with less than min ISR, and have a live replica that may still join.
+    /// How many partitions would be left with less than min ISR, although the other replicas are enough for it. One that
+    /// is not live may be: a broker that is being restarted comes back.
     fn waits_for(&self, image: &MetadataImage, settings: &Settings) -> usize {
         let mut waiting = 0;
         for topic in image.topics() {
             for partition in topic.partitions.iter().filter(|it| it.isr.contains(&self.node)) {
-                if partition.isr.len() <= settings.min_isr(image, topic, partition) {
-                    let mut others = partition.replicas.iter().filter(|node| **node != self.node);
-                    let may_join = others.any(|node| !partition.isr.contains(node) && is_live(image, *node));
-                    waiting += usize::from(may_join);
-                }
+                let min_isr = settings.min_isr(image, topic, partition);
+                waiting += usize::from(partition.isr.len() <= min_isr && partition.replicas.len() > min_isr);
             }
         }
         waiting
     }
-}
-
-fn is_live(image: &MetadataImage, node: NodeId) -> bool {
-    image.live_broker(node).is_some()
 }

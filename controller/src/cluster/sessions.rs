@@ -113,6 +113,12 @@ impl Sessions {
         }
     }
 
+    /// True while a node may come back to its registration: it has a stream, or time to open another one.
+    #[must_use]
+    pub fn may_come_back(&self, node: NodeId) -> bool {
+        self.nodes.contains_key(&node)
+    }
+
     /// A message came.
     pub fn heard(&mut self, node: NodeId, stream: StreamId, now: Duration) {
         if let Some(Session {

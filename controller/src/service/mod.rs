@@ -31,7 +31,6 @@ pub(crate) mod view;
 mod watch_metadata;
 
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
 
 use highwater_node::clock::Clock;
 use highwater_node::config::SessionConfig;
@@ -57,9 +56,6 @@ pub use decider::DecisionError;
 pub use rpc::ControllerService;
 pub use view::StoreBehind;
 
-/// How long a node that leaves may wait until others have caught up with it.
-const LEAVE_TIMEOUT: Duration = Duration::from_secs(10);
-
 /// Updates that are kept for watchers that are behind. One has at most 127 changes, about 20 KiB.
 const WATCH_HISTORY: usize = 512;
 
@@ -72,8 +68,6 @@ pub struct ControllerConfig {
     pub settings: Settings,
     /// How patient it is with nodes.
     pub patience: Patience,
-    /// How long a node that leaves may wait until others have caught up with it.
-    pub leave_timeout: Duration,
     /// Updates that are kept for watchers; who is further behind gets a snapshot.
     pub watch_history: usize,
     /// All nodes run in this process (standalone): those that the store remembers as live ended with the process that
@@ -94,7 +88,6 @@ impl ControllerConfig {
                 silence: session.timeout,
                 reconnect: session.reconnect_grace,
             },
-            leave_timeout: LEAVE_TIMEOUT,
             watch_history: WATCH_HISTORY,
             sole_process: false,
         })

@@ -141,6 +141,16 @@ async fn open(shared: &Shared, register: Register, outbox: &Outbox) -> Result<Re
             "node {node} has a session with another process"
         )));
     }
+    // With another directory all that the node stores is given up: not while the process that has it may come back.
+    let emptied = |node: &NodeId| {
+        let known = image.node(*node);
+        known.is_some_and(|known| known.registration.directory_id != registration.directory_id)
+    };
+    if let Some((node, _)) = earlier.filter(|(node, _)| emptied(node) && shared.sessions.may_come_back(*node)) {
+        return Err(Status::unavailable(format!(
+            "another process of node {node}, with another directory, may come back"
+        )));
+    }
     let command = RegisterNode {
         node_id: register.node_id.map(NodeId),
         cluster_id: register.cluster_id,
@@ -269,18 +279,14 @@ impl Session {
                 let replicas = distrusted(request)?;
                 Box::pin(unfence(shared, UnfenceNode { node, epoch, replicas }))
             }
-            Said::Leave(_) => {
+            Said::Leave(asked) => {
                 let now = shared.clock.now();
                 let since = *self.leaving_since.get_or_insert(now);
-                let waited = now.saturating_sub(since);
-                Box::pin(leave(
-                    shared,
-                    LeaveNode {
-                        node,
-                        epoch,
-                        now: waited >= shared.config.leave_timeout,
-                    },
-                ))
+                let waited = now.saturating_sub(since) >= ms(asked.wait_ms);
+                shared.sessions.leaves(node, epoch);
+                // Nobody stays that others could be waited for.
+                let now = waited || shared.sessions.all_leave(&shared.updates.image());
+                Box::pin(leave(shared, LeaveNode { node, epoch, now }))
             }
             Said::Heartbeat(_) => {
                 let report = self.disk_report();
@@ -301,7 +307,6 @@ impl Session {
 
 impl Session {
     fn look_at_disk(&mut self, heartbeat: &Heartbeat, now: Duration) {
-        let ms = |ms: i64| Duration::from_millis(u64::try_from(ms).unwrap_or(0));
         let flush = ms(heartbeat.oldest_unfinished_flush_ms);
         let worker = ms(heartbeat.longest_worker_stall_ms);
         let stalled = self.stalls.heard(flush, worker, now);
@@ -322,6 +327,10 @@ impl Session {
             disk: self.disk,
         }
     }
+}
+
+fn ms(ms: i64) -> Duration {
+    Duration::from_millis(u64::try_from(ms).unwrap_or(0))
 }
 
 /// Why the controller closed a stream.

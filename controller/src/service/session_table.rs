@@ -1,12 +1,12 @@
 //! The sessions of all nodes, and the task that fences those whose session is over.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use highwater_proto::grpc::session_response::Response as Answer;
-use highwater_proto::metadata::{NodeRole, NodeState};
+use highwater_proto::metadata::{MetadataImage, NodeRole, NodeState};
 use highwater_proto::types::{BrokerEpoch, NodeId};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
@@ -37,6 +37,8 @@ pub(crate) struct SessionTable {
     streams: Mutex<BTreeMap<StreamId, Stream>>,
     /// What nodes were asked on them.
     pub(crate) questions: Questions,
+    /// Nodes that asked to leave and have not been fenced since.
+    leaving: Mutex<BTreeSet<(NodeId, BrokerEpoch)>>,
     /// Free and total bytes of disks.
     disks: Mutex<BTreeMap<NodeId, (i64, i64)>>,
     next_stream: AtomicU64,
@@ -61,6 +63,7 @@ impl SessionTable {
             sessions: Mutex::new(Sessions::new(patience)),
             streams: Mutex::default(),
             questions: Questions::default(),
+            leaving: Mutex::default(),
             disks: Mutex::default(),
             next_stream: AtomicU64::new(1),
             hurry: Notify::new(),
@@ -124,6 +127,10 @@ impl SessionTable {
         self.sessions.lock().stream(node).is_some()
     }
 
+    pub(crate) fn may_come_back(&self, node: NodeId) -> bool {
+        self.sessions.lock().may_come_back(node)
+    }
+
     pub(crate) fn heard(&self, node: NodeId, stream: StreamId, now: Duration) {
         self.sessions.lock().heard(node, stream, now);
     }
@@ -134,6 +141,19 @@ impl SessionTable {
         if same_process {
             self.hurry.notify_one();
         }
+    }
+
+    /// The node wants to stop.
+    pub(crate) fn leaves(&self, node: NodeId, epoch: BrokerEpoch) {
+        self.leaving.lock().insert((node, epoch));
+    }
+
+    /// True if every live broker wants to stop.
+    pub(crate) fn all_leave(&self, image: &MetadataImage) -> bool {
+        let mut leaving = self.leaving.lock();
+        leaving.retain(|(node, epoch)| image.live_broker(*node).is_some_and(|known| known.epoch == *epoch));
+        let live = image.brokers().filter(|node| node.is_live()).count();
+        leaving.len() >= live
     }
 
     /// A heartbeat told of the node's disk.

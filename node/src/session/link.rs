@@ -19,6 +19,9 @@ use crate::session::{
 /// Questions and answers that may wait.
 const QUESTIONS: usize = 64;
 
+/// The part of its time to leave that a node lets the controller wait for others; the rest is for the decision.
+const LEAVE_PATIENCE: f64 = 0.75;
+
 /// A node's tie to the controller. Clones share it; it ends when it is closed or the registration is refused.
 #[derive(Clone)]
 pub struct ControllerLink {
@@ -65,7 +68,8 @@ pub(super) struct SessionState {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Wanted {
     pub(super) unfence: Option<Recovery>,
-    pub(super) leave: bool,
+    /// How long it may wait for others to catch up.
+    pub(super) leave: Option<Duration>,
 }
 
 impl ControllerLink {
@@ -140,7 +144,7 @@ impl ControllerLink {
     }
 
     /// Asks to be unfenced: the logs are recovered and the node may lead. Asked again after each reconnect, without
-    /// the replicas that were short or missing, which the controller knows by then.
+    /// the replicas that were found wanting, which the controller knows by then.
     ///
     /// # Errors
     /// `Timeout` (the wish stands), or that the link is over.
@@ -149,12 +153,14 @@ impl ControllerLink {
         within(timeout, self.wait_for_state(|state| state.unfenced_at)).await
     }
 
-    /// Asks to leave and waits until nothing depends on this node any more. Call [`Self::close`] afterwards.
+    /// Asks to leave and waits until nothing depends on this node any more, or for most of `timeout` where others would
+    /// have to catch up first. Call [`Self::close`] afterwards.
     ///
     /// # Errors
     /// `Timeout` (the wish stands), or that the link is over.
     pub async fn leave(&self, timeout: Duration) -> Result<Revision, LinkError> {
-        self.shared.wanted.send_modify(|wanted| wanted.leave = true);
+        let patience = timeout.mul_f64(LEAVE_PATIENCE);
+        self.shared.wanted.send_modify(|wanted| wanted.leave = Some(patience));
         within(timeout, self.wait_for_state(|state| state.may_leave_at)).await
     }
 

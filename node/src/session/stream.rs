@@ -238,7 +238,7 @@ impl<'a> Session<'a> {
                 _ = heartbeats.tick() => {
                     self.say(Said::Heartbeat(self.heartbeat()));
                     // Asked again until it is granted: the controller may have found that others are not ready yet.
-                    self.said.leave = false;
+                    self.said.leave = None;
                     let wishes = wanted.borrow().clone();
                     self.say_wishes(&wishes);
                 }
@@ -307,8 +307,14 @@ impl<'a> Session<'a> {
             self.said.unfence = Some(recovery.clone());
         }
         let waits = self.shared.state.borrow().may_leave_at.is_none();
-        if wanted.leave && !self.said.leave && waits {
-            self.said.leave = self.say(Said::Leave(Leave {}));
+        if let Some(patience) = wanted.leave
+            && self.said.leave.is_none()
+            && waits
+        {
+            let wait_ms = i64::try_from(patience.as_millis()).unwrap_or(i64::MAX);
+            if self.say(Said::Leave(Leave { wait_ms })) {
+                self.said.leave = Some(patience);
+            }
         }
     }
 

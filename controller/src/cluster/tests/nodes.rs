@@ -313,20 +313,30 @@ fn a_registration_that_is_not_the_current_one_changes_nothing() {
 }
 
 #[test]
-fn leaving_waits_while_another_replica_may_join_and_never_for_rf_1() {
+fn leaving_waits_while_another_replica_may_join_and_never_where_none_would_be_enough() {
     let mut cluster = Cluster::with_brokers(3);
     cluster.settings.min_insync_replicas = 2;
     cluster.create(topic("single", 3, 1)).unwrap();
     cluster.create(topic("triple", 3, 3)).unwrap();
+    cluster.create(topic("double", 3, 2)).unwrap();
     cluster.fence(3);
-    cluster.start(3);
     let (node, epoch) = (NodeId(1), cluster.epoch(1));
-    let leaving = cluster.run(&LeaveNode {
+    let leaving = LeaveNode {
         node,
         epoch,
         now: false,
-    });
-    assert_eq!(leaving, Ok(Leaving::Waiting(3)), "broker 3 can still join");
+    };
+    assert_eq!(
+        cluster.run(&leaving),
+        Ok(Leaving::Waiting(3)),
+        "broker 3 may be on its way"
+    );
+    cluster.start(3);
+    assert_eq!(
+        cluster.run(&leaving),
+        Ok(Leaving::Waiting(3)),
+        "broker 3 can still join"
+    );
     assert!(
         (0..3).all(|index| cluster.partition("triple", index).leader == Some(NodeId(2))),
         "leaders moved at once"
@@ -338,14 +348,7 @@ fn leaving_waits_while_another_replica_may_join_and_never_for_rf_1() {
         let proposal = cluster.proposal(key, &nodes(&[1, 2, 3]));
         cluster.alter(&proposal).unwrap();
     }
-    assert_eq!(
-        cluster.run(&LeaveNode {
-            node,
-            epoch,
-            now: false
-        }),
-        Ok(Leaving::Done)
-    );
+    assert_eq!(cluster.run(&leaving), Ok(Leaving::Done));
     assert_eq!(cluster.image.node(node).unwrap().state, NodeState::Fenced);
     assert_eq!(cluster.partition("triple", 0).isr, nodes(&[2, 3]));
 }

@@ -83,6 +83,22 @@ pub struct Transaction {
     pub operations: Vec<Operation>,
 }
 
+/// What has to hold at the moment of a commit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Condition<'a> {
+    /// The leadership is still that of whoever commits.
+    Leadership,
+    /// A guard.
+    Key(&'a Guard),
+}
+
+impl Transaction {
+    /// All conditions, for stores that are shared: etcd's, and the simulated one.
+    pub fn conditions(&self) -> impl Iterator<Item = Condition<'_>> {
+        std::iter::once(Condition::Leadership).chain(self.guards.iter().map(Condition::Key))
+    }
+}
+
 /// Reading, watching or campaigning failed.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use highwater_controller::cluster::Step;
-use highwater_controller::store::{Guard, Key, Operation, Transaction, layout};
+use highwater_controller::store::{Condition, Guard, Key, Operation, Transaction, layout};
 use highwater_proto::metadata::{MetadataImage, MetadataUpdate};
 use highwater_proto::types::Revision;
 
@@ -111,12 +111,13 @@ impl Store {
 
     /// Commits a transaction, if its leadership and its guards hold.
     pub fn commit(&mut self, leadership: Revision, transaction: &Transaction, step: &Step) -> Outcome {
-        if leadership != self.leadership {
-            return Outcome::Deposed;
-        }
-        let holds = |guard: &Guard| self.revisions.get(&guard.key).copied().unwrap_or(Revision(0)) == guard.modified;
-        if !transaction.guards.iter().all(holds) {
-            return Outcome::Conflict;
+        let modified = |key: &Key| self.revisions.get(key).copied().unwrap_or(Revision(0));
+        for condition in transaction.conditions() {
+            match condition {
+                Condition::Leadership if leadership != self.leadership => return Outcome::Deposed,
+                Condition::Key(guard) if modified(&guard.key) != guard.modified => return Outcome::Conflict,
+                Condition::Leadership | Condition::Key(_) => {}
+            }
         }
         self.push(step.clone());
         let revision = self.revision();

@@ -11,7 +11,7 @@ use crate::store::etcd::endpoints::Endpoints;
 use crate::store::etcd::failure::{Failure, header_revision};
 use crate::store::etcd::held::Held;
 use crate::store::etcd::keys::Keys;
-use crate::store::{CommitError, Operation, Transaction};
+use crate::store::{CommitError, Condition, Operation, Transaction};
 
 /// Pause before the election key is written again after that failed.
 const FENCE_PAUSE: std::time::Duration = std::time::Duration::from_millis(100);
@@ -55,9 +55,11 @@ async fn send(mut client: etcd_client::Client, txn: Txn) -> Result<TxnResponse, 
 /// The transaction with the guard of the leadership and the mark that it is one of ours.
 fn guarded(keys: &Keys, fence: i64, transaction: &Transaction) -> Txn {
     let equal = |key: String, revision| Compare::mod_revision(key, CompareOp::Equal, revision);
-    let mut compares = vec![equal(keys.election(), fence)];
-    let guards = transaction.guards.iter();
-    compares.extend(guards.map(|guard| equal(keys.full(&guard.key), guard.modified.get())));
+    let compare = |condition| match condition {
+        Condition::Leadership => equal(keys.election(), fence),
+        Condition::Key(guard) => equal(keys.full(&guard.key), guard.modified.get()),
+    };
+    let compares: Vec<Compare> = transaction.conditions().map(compare).collect();
     let write = |operation: &Operation| match operation {
         Operation::Put(key, value) => TxnOp::put(keys.full(key), &value[..], None),
         Operation::Delete(key) => TxnOp::delete(keys.full(key), None),

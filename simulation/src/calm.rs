@@ -36,6 +36,7 @@ impl World {
             }
         }
         while self.deliver() {}
+        self.complete_reassignments();
         for controller in 0..self.controllers.len() {
             for _ in 0..200 {
                 if self.controllers[controller]
@@ -51,9 +52,23 @@ impl World {
         while self.deliver() {}
         if self.shard.is_some() {
             (0..2).for_each(|index| self.start_coordinator(index));
-            for _ in 0..60 {
+            for _ in 0..12 {
                 self.shard_step();
             }
+        }
+    }
+
+    /// One partition moves on as if nothing were wrong with it.
+    pub(crate) fn move_on(&mut self, key: TopicPartition) {
+        for broker in 0..self.brokers.len() {
+            if !self.runs(broker) {
+                continue;
+            }
+            while self.flush(broker, key, false) {}
+            self.fetch(broker, key);
+        }
+        for _ in 0..6 {
+            self.deliver();
         }
     }
 

@@ -88,6 +88,8 @@ pub struct Summary {
     pub read: usize,
     /// Leaders that began.
     pub elections: usize,
+    /// Partitions whose replicas became others.
+    pub reassigned: usize,
     /// Processes of brokers that began.
     pub starts: usize,
     /// Offsets committed and read at the shard.
@@ -106,6 +108,7 @@ impl Summary {
         self.acknowledged += other.acknowledged;
         self.read += other.read;
         self.elections += other.elections;
+        self.reassigned += other.reassigned;
         self.starts += other.starts;
         self.offsets += other.offsets;
         self.commits += other.commits;
@@ -120,6 +123,8 @@ pub struct History {
     pub partitions: BTreeMap<TopicPartition, PartitionHistory>,
     /// The first broken invariant.
     pub violation: Option<Violation>,
+    /// The only invariant that counts; `None`: all.
+    pub only: Option<&'static str>,
     /// What was done.
     pub summary: Summary,
 }
@@ -135,7 +140,8 @@ impl History {
 
     /// Takes in what an invariant says.
     pub fn check(&mut self, invariant: &'static str, result: Result<(), String>) {
-        if let (None, Err(seen)) = (&self.violation, result) {
+        let counts = self.only.is_none_or(|only| only == invariant);
+        if let (true, None, Err(seen)) = (counts, &self.violation, result) {
             self.violation = Some(Violation { invariant, seen });
         }
     }

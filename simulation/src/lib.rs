@@ -6,6 +6,7 @@
 //! ([`world`]), and what goes wrong ([`faults`]). After every step the invariants ([`invariants`]) are checked against
 //! what the world has seen ([`history`]); a seed that breaks one is played again with its trace.
 
+mod admin;
 pub mod broker;
 mod calm;
 pub mod controller;

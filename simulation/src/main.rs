@@ -1,10 +1,11 @@
 //! Plays seeds: `SIMULATION_SEED=n` one of them with its whole trace; else from `FIRST` (1) on, `SEEDS` of them or for
-//! `MINUTES`.
+//! `MINUTES`. With `INVARIANT` that one alone counts.
 
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use highwater_simulation::history::Summary;
+use highwater_simulation::invariants::CATALOGUE;
 use highwater_simulation::run::{play, play_with};
 use highwater_simulation::trace::Trace;
 
@@ -14,8 +15,14 @@ fn number(name: &str) -> Option<u64> {
 
 #[expect(clippy::print_stdout, reason = "this is the command's output")]
 fn main() -> ExitCode {
+    let wanted = std::env::var("INVARIANT").ok();
+    let only = CATALOGUE.into_iter().find(|name| wanted.as_deref() == Some(*name));
+    if wanted.is_some() && only.is_none() {
+        println!("no such invariant; there are: {}", CATALOGUE.join(", "));
+        return ExitCode::FAILURE;
+    }
     if let Some(seed) = number("SIMULATION_SEED") {
-        let (result, trace) = play_with(seed, Trace::kept());
+        let (result, trace) = play_with(seed, only, Trace::kept());
         trace.iter().for_each(|line| println!("{line}"));
         println!("{result:?}");
         return if result.is_ok() {
@@ -34,7 +41,7 @@ fn main() -> ExitCode {
         if limit.is_some_and(|limit| started.elapsed() >= limit) {
             break;
         }
-        match play(seed) {
+        match play(seed, only) {
             Ok(one) => summary.add(one),
             Err(failure) => {
                 println!("{failure}");

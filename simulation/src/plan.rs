@@ -57,10 +57,18 @@ pub enum Action {
     NoticeLoss,
     /// A topic is deleted, or created again.
     Recreate,
+    /// A partition's replicas shall be elsewhere.
+    Reassign,
+    /// A reassignment ends that took the leader away.
+    CompleteReassignments,
+    /// Another replica shall lead.
+    MoveLeader,
     /// Something at the shard.
     Shard,
     /// The shard's owner is lost, or another one comes.
     MoveShard,
+    /// kill -9 of a coordinator.
+    CrashCoordinator,
     /// A transaction that its controller had given up lands.
     LateTransaction,
 }
@@ -95,6 +103,8 @@ pub struct Plan {
     pub offsets: Option<TopicPlan>,
     /// Steps before everything heals.
     pub steps: usize,
+    /// The schedule is about the shard, and little else.
+    pub about_shard: bool,
     /// One in so many transactions of the store has no good end; 0: all have.
     pub store_trouble: usize,
     actions: Vec<(usize, Action)>,
@@ -117,7 +127,7 @@ const WORK: [(usize, Action); 11] = [
 ];
 
 /// What may go wrong, with how often it does at most.
-const FAULTS: [(usize, Action); 13] = [
+const FAULTS: [(usize, Action); 15] = [
     (6, Action::Silence),
     (6, Action::Kill),
     (6, Action::PowerLoss),
@@ -129,6 +139,8 @@ const FAULTS: [(usize, Action); 13] = [
     (8, Action::Break),
     (3, Action::Elect),
     (3, Action::Recreate),
+    (6, Action::Reassign),
+    (4, Action::MoveLeader),
     (60, Action::Time),
     (40, Action::LookForLag),
 ];
@@ -141,7 +153,7 @@ impl Plan {
         let mut random = Random::new(seed);
         let brokers = [2, 3, 3, 3, 4, 5][random.below(6)];
         let topics = 1 + random.below(2);
-        let topics = (0..topics).map(|_| topic(&mut random, brokers)).collect();
+        let mut topics: Vec<TopicPlan> = (0..topics).map(|_| topic(&mut random, brokers)).collect();
         let offsets = random.one_in(4).then(|| TopicPlan {
             partitions: 1,
             write_caching: false,
@@ -157,7 +169,11 @@ impl Plan {
             }
         };
         // Some schedules are about the shard, and little else.
-        let about_shard = offsets.is_some() && random.one_in(3);
+        let about_shard = offsets.is_some() && random.one_in(2);
+        if about_shard {
+            topics.truncate(1);
+            topics[0].partitions = 1;
+        }
         for (weight, action) in WORK {
             let weight = match action {
                 Action::Decide if about_shard => weight * 6,
@@ -171,17 +187,20 @@ impl Plan {
             };
             add(weight, action);
         }
+        // An owner whose partition is in trouble all the time serves nobody.
+        let kinds = if about_shard { 10 } else { 4 };
         for (most, action) in FAULTS {
-            let weight = match random.below(4) {
-                0 | 1 => 0,
+            let weight = match random.below(kinds) {
                 2 => most.div_ceil(3),
-                _ => most,
+                3 => most,
+                _ => 0,
             };
             add(weight, action);
         }
         if offsets.is_some() {
-            add(if about_shard { 2_000 } else { 300 }, Action::Shard);
-            add(if about_shard { 20 } else { 3 }, Action::MoveShard);
+            add(if about_shard { 1_500 } else { 300 }, Action::Shard);
+            add(if about_shard { 30 } else { 3 }, Action::MoveShard);
+            add(if about_shard { 3 } else { 1 }, Action::CrashCoordinator);
         }
         // What ends trouble is always there.
         for (weight, action) in [
@@ -189,6 +208,7 @@ impl Plan {
             (20, Action::Resume),
             (20, Action::Heal),
             (20, Action::NoticeLoss),
+            (10, Action::CompleteReassignments),
             (3, Action::LateTransaction),
         ] {
             add(weight, action);
@@ -205,6 +225,7 @@ impl Plan {
             controllers: 2,
             topics,
             offsets,
+            about_shard,
             steps,
             store_trouble,
             actions,

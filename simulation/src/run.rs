@@ -33,23 +33,24 @@ impl fmt::Display for Failure {
     }
 }
 
-/// Plays one seed.
+/// Plays one seed. With `only`, that invariant alone counts.
 ///
 /// # Errors
 /// The broken invariant, with the trace of a second play.
-pub fn play(seed: u64) -> Result<Summary, Box<Failure>> {
-    let (result, _) = play_with(seed, Trace::default());
+pub fn play(seed: u64, only: Option<&'static str>) -> Result<Summary, Box<Failure>> {
+    let (result, _) = play_with(seed, only, Trace::default());
     result.map_err(|violation| {
-        let (_, mut trace) = play_with(seed, Trace::kept());
+        let (_, mut trace) = play_with(seed, only, Trace::kept());
         trace.drain(..trace.len().saturating_sub(LINES));
         Box::new(Failure { seed, violation, trace })
     })
 }
 
 /// Plays one seed and answers all of its trace.
-pub fn play_with(seed: u64, trace: Trace) -> (Result<Summary, Violation>, Vec<String>) {
+pub fn play_with(seed: u64, only: Option<&'static str>, trace: Trace) -> (Result<Summary, Violation>, Vec<String>) {
     let plan = Plan::new(seed);
     let mut world = World::new(plan.clone(), trace);
+    world.history.only = only;
     let mut result = Ok(());
     for step in 1..=plan.steps {
         result = world.step(step);

@@ -179,8 +179,12 @@ impl World {
             Action::Elect => self.elect(),
             Action::NoticeLoss => return self.notice_loss(),
             Action::Recreate => self.recreate(),
+            Action::Reassign => return self.reassign(),
+            Action::CompleteReassignments => return self.complete_reassignments(),
+            Action::MoveLeader => return self.move_leader(),
             Action::Shard => return self.shard_step(),
             Action::MoveShard => self.move_shard(),
+            Action::CrashCoordinator => self.crash_coordinator(),
             Action::LateTransaction => return self.late_transaction(),
         }
         true
@@ -305,6 +309,7 @@ impl World {
                     ) else {
                         continue;
                     };
+                    self.history.summary.reassigned += usize::from(old.replicas != new.replicas);
                     let past = self.history.partitions.get(&key);
                     let allowed = past.is_some_and(|past| past.plan.unclean)
                         // The last known leader, when nobody is trusted any more.

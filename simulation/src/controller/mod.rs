@@ -6,7 +6,7 @@ mod store;
 mod work;
 
 pub use store::{Outcome, Store};
-pub use work::{Active, Job, Work};
+pub use work::{Active, Job, Work, settings};
 
 use highwater_proto::types::Revision;
 

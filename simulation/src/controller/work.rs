@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use highwater_controller::cluster::sessions::{Patience, Sessions, StreamId};
 use highwater_controller::cluster::{
-    AlterPartitions, AlteredPartition, CreateTopics, DeleteTopics, FenceNode, LeaveNode, Leaving, RegisterNode,
-    Registered, RegistrationRefused, Settings, Step, UnfenceNode, decide, reconcile,
+    AlterPartitionReassignments, AlterPartitions, AlteredPartition, CompleteReassignments, CreateTopics, DeleteTopics,
+    FenceNode, LeaveNode, Leaving, MoveLeaders, RegisterNode, Registered, RegistrationRefused, Settings, Step,
+    UnfenceNode, decide, reconcile,
 };
 use highwater_controller::store::{Key, Transaction};
 use highwater_proto::metadata::{MetadataImage, MetadataUpdate};
@@ -43,6 +44,12 @@ pub enum Job {
     Create(CreateTopics),
     /// A topic goes.
     Delete(DeleteTopics),
+    /// Replicas move.
+    Reassign(AlterPartitionReassignments),
+    /// Reassignments end that took the leader away.
+    Complete(CompleteReassignments),
+    /// Leaderships move.
+    MoveLeaders(MoveLeaders),
 }
 
 /// What a command's answer will be once its last step is committed.
@@ -190,11 +197,16 @@ impl Active {
             }
             Job::Create(command) => (Reply::None, decide(image, command, settings).steps),
             Job::Delete(command) => (Reply::None, decide(image, command, settings).steps),
+            Job::Reassign(command) => (Reply::None, decide(image, command, settings).steps),
+            Job::Complete(command) => (Reply::None, decide(image, command, settings).steps),
+            Job::MoveLeaders(command) => (Reply::None, decide(image, command, settings).steps),
         }
     }
 }
 
-fn settings() -> Settings {
+/// What all controllers are configured with.
+#[must_use]
+pub fn settings() -> Settings {
     Settings {
         num_partitions: 1,
         default_replication_factor: 1,

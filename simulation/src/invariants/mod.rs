@@ -1,5 +1,6 @@
 //! The catalogue of what always holds. One file per invariant: its name, what it says, and the check that is made
-//! whenever something happens that could break it. A mutant (`mutants/*.patch`) names the invariant that finds it.
+//! whenever something happens that could break it. A mutant (`mutants/*.patch`) names the invariant that finds it; every
+//! invariant has one (`tests/mutants.rs`), and `tools/mutants` plays them.
 
 pub mod acknowledged_commits_stay;
 pub mod acknowledged_is_on_enough_disks;

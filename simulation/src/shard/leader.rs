@@ -12,23 +12,35 @@ use crate::broker::{Ack, Broker, broker_index};
 use crate::disk::Batch;
 use crate::world::World;
 
+/// One in so many deliveries is one of a call that was given up.
+const LATENESS: usize = 15;
+
 impl World {
     /// A call arrives, once, twice, or never.
     pub(super) fn deliver_call(&mut self) -> bool {
         let Some(shards) = &mut self.shard else { return false };
+        // What nobody waits for any more is slow: its owner has time to begin anew, and to serve.
+        if !shards.late.is_empty() && self.random.one_in(LATENESS) {
+            let call = shards.late.swap_remove(self.random.below(shards.late.len()));
+            self.arrive(call);
+            return true;
+        }
         if shards.calls.is_empty() {
             return false;
         }
         let at = self.random.below(shards.calls.len());
-        let chance = if self.lossy { self.random.below(14) } else { 14 };
+        let append = matches!(shards.calls[at].action, Action::Append { .. });
+        let often = if append { 9 } else { 14 };
+        let chance = if self.lossy { self.random.below(often) } else { often };
         let call = match chance {
             // Given up by its owner, and still on its way; or lost.
             chance @ (0 | 1) => {
-                let call = if chance == 0 {
-                    shards.calls[at].clone()
-                } else {
-                    shards.calls.swap_remove(at)
-                };
+                let call = shards.calls.swap_remove(at);
+                if chance == 0 && append {
+                    shards.late.push(call.clone());
+                } else if chance == 0 {
+                    shards.calls.push(call.clone());
+                }
                 if let Some((_, answer)) = failed(&call.action, Failure::Unknown(ErrorCode::RequestTimedOut)) {
                     self.answer_shard(call, answer);
                 }
@@ -173,7 +185,8 @@ impl World {
         leader_epoch: LeaderEpoch,
         offset: Offset,
     ) -> Result<Chunk, ErrorCode> {
-        let many = 1 + self.random.below(3);
+        // Mostly all of it: a take-over of many reads, each of which may be lost, would never end.
+        let many = if self.random.one_in(6) { 3 } else { 500 };
         let Broker { disk, process, .. } = &self.brokers[broker];
         let local = process.as_ref().and_then(|process| process.replicas.get(&key));
         let (Some(local), Some(files)) = (local, disk.logs.get(&key)) else {

@@ -39,6 +39,16 @@ pub struct Coordinator {
     incarnation: uuid::Uuid,
 }
 
+impl Coordinator {
+    fn new(incarnation: uuid::Uuid) -> Self {
+        Self {
+            shard: Shard::new(Arc::new(ShardConfig::default())),
+            image: Arc::default(),
+            incarnation,
+        }
+    }
+}
+
 /// What an owner has asked of a leader.
 #[derive(Clone, Debug)]
 pub struct Call {
@@ -82,6 +92,8 @@ pub struct ShardWorld {
     pub coordinators: Vec<Coordinator>,
     /// On their way to a leader.
     pub calls: Vec<Call>,
+    /// Given up by their owners, and on their way all the same.
+    pub late: Vec<Call>,
     /// On their way back: to whom, of which attempt.
     pub answers: Vec<(Call, Answer)>,
     /// Confirmations under way.
@@ -99,18 +111,10 @@ pub struct ShardWorld {
 
 impl ShardWorld {
     pub(crate) fn new(incarnations: [uuid::Uuid; 2]) -> Self {
-        let config = Arc::new(ShardConfig::default());
-        let coordinators = incarnations
-            .into_iter()
-            .map(|incarnation| Coordinator {
-                shard: Shard::new(Arc::clone(&config)),
-                image: Arc::default(),
-                incarnation,
-            })
-            .collect();
         Self {
-            coordinators,
+            coordinators: incarnations.into_iter().map(Coordinator::new).collect(),
             calls: Vec::new(),
+            late: Vec::new(),
             answers: Vec::new(),
             asking: Vec::new(),
             waiting: Vec::new(),
@@ -145,11 +149,28 @@ impl World {
 
     /// Something happens at the shard; false if nothing can.
     pub(crate) fn shard_step(&mut self) -> bool {
+        if self.random.one_in(50) {
+            self.go_deaf();
+        }
+        if self.random.one_in(20) {
+            let index = self.random.below(2);
+            self.start_coordinator(index);
+        }
+        if let Some(key) = self.shard_key()
+            && self.plan.about_shard
+            && self.random.one_in(3)
+        {
+            self.move_on(key);
+        }
+        // Of what an owner waits for, something that is there: else it is lost before it has served anybody.
+        (0..12).any(|_| self.one_shard_step())
+    }
+
+    fn one_shard_step(&mut self) -> bool {
         if self.shard.is_none() {
             return false;
         }
-        let did = match self.random.below(41) {
-            40 => self.go_deaf(),
+        let did = match self.random.below(40) {
             0..=4 => self.tell_owner(),
             5..=7 => self.shard_time(),
             8..=10 => self.send_commit(),
@@ -164,19 +185,38 @@ impl World {
 
     /// Moves the shard as the loss of a coordinator does: it is fenced, and comes back.
     pub(crate) fn move_shard(&mut self) {
-        if self.shard.is_none() {
-            return;
-        }
-        let index = self.random.below(2);
+        let (any, unheard) = (self.random.below(2), self.random.one_in(2) && self.lossy);
+        let Some(shards) = &mut self.shard else { return };
         let image = self.store.image();
-        let node = coordinator_id(index);
-        match image.node(node) {
-            Some(known) if known.is_live() => {
-                let epoch = known.epoch;
+        let owner = image.shards.get(&SHARD).and_then(|it| it.owner);
+        let index = (0..2)
+            .find(|index| owner == Some(coordinator_id(*index)))
+            .unwrap_or(any);
+        let live = |index: usize| image.node(coordinator_id(index)).filter(|node| node.is_live());
+        match (live(index), live(1 - index)) {
+            (Some(known), Some(_)) => {
+                // It does not hear of it, and clients come to the next owner, for a while.
+                if unheard {
+                    shards.deaf = Some(index);
+                    shards.door = Some(1 - index);
+                }
+                let (node, epoch) = (known.id, known.epoch);
                 self.ask(Job::Fence(FenceNode { node, epoch }));
             }
-            _ => self.start_coordinator(index),
+            (None, _) => self.start_coordinator(index),
+            (_, None) => self.start_coordinator(1 - index),
         }
+    }
+
+    /// kill -9 of a coordinator, and the next start. What it knew is gone, and so is all that waited for it; what it had
+    /// sent is still on its way.
+    pub(crate) fn crash_coordinator(&mut self) {
+        let (index, incarnation) = (self.random.below(2), self.next_uuid());
+        let Some(shards) = &mut self.shard else { return };
+        shards.coordinators[index] = Coordinator::new(incarnation);
+        shards.client.lost(index);
+        self.trace.say(|| format!("coordinator {index} is KILLED and starts"));
+        self.start_coordinator(index);
     }
 
     /// Registers a coordinator and has it unfenced.
@@ -184,7 +224,9 @@ impl World {
         let Some(shards) = &self.shard else { return };
         let node = coordinator_id(index);
         let image = self.store.image();
-        match image.node(node) {
+        let incarnation = shards.coordinators[index].incarnation;
+        let known = image.node(node);
+        match known.filter(|known| known.registration.incarnation == incarnation) {
             Some(known) if known.is_live() => {}
             Some(known) => {
                 let (epoch, replicas) = (known.epoch, Default::default());
@@ -193,7 +235,7 @@ impl World {
             None => {
                 let registration = NodeRegistration {
                     role: NodeRole::Coordinator,
-                    incarnation: shards.coordinators[index].incarnation,
+                    incarnation,
                     directory_id: uuid::Uuid::nil(),
                     endpoints: Vec::new(),
                     rack: None,
@@ -209,18 +251,18 @@ impl World {
         }
     }
 
-    /// An owner hears nothing of the cluster for a while, and answers all the same.
-    fn go_deaf(&mut self) -> bool {
-        let (deaf, door) = (self.random.below(3), self.random.below(3));
-        let (lossy, change) = (self.lossy, self.random.below(3));
+    /// An owner hears nothing of the cluster for a while, and answers all the same; the client goes through another
+    /// door, or reads only.
+    fn go_deaf(&mut self) {
+        let (deaf, door) = (self.random.below(3), self.random.below(4));
+        let (lossy, change) = (self.lossy, self.random.below(4));
         if let Some(shards) = &mut self.shard {
-            if change > 0 {
-                shards.door = Some(door).filter(|door| *door < 2);
-            } else {
-                shards.deaf = Some(deaf).filter(|deaf| *deaf < 2 && lossy);
+            match change {
+                0 => shards.deaf = Some(deaf).filter(|deaf| *deaf < 2 && lossy),
+                1 => shards.client.quiet = deaf > 0 && lossy,
+                _ => shards.door = Some(door).filter(|door| *door < 2),
             }
         }
-        true
     }
 
     /// A coordinator's image gets closer to the present.
@@ -239,6 +281,13 @@ impl World {
         }
         let steps = 1 + self.random.below(behind as usize) as i64;
         let image = self.store.image_at(coordinator.image.revision.get() + steps);
+        // Nothing is carried out before an image that has this process' registration.
+        let own = image
+            .node(coordinator_id(owner))
+            .map(|node| node.registration.incarnation);
+        if own != Some(coordinator.incarnation) {
+            return false;
+        }
         coordinator.image = Arc::clone(&image);
         let mine = image
             .shards

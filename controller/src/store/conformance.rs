@@ -324,6 +324,7 @@ fn a_clusters_life() -> Vec<Vec<Change>> {
     };
     let disk = NodeDisk {
         pressure: DiskPressure::Low,
+        tenths: 3,
         stalled: true,
     };
     let partition = Partition {

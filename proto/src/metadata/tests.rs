@@ -225,8 +225,9 @@ fn any_change() -> impl Strategy<Value = Change> {
         Just(NodeState::Fenced)
     ];
     let duty = prop_oneof![Just(NodeDuty::Full), Just(NodeDuty::Cordoned), Just(NodeDuty::Draining)];
-    let disk = (any::<bool>(), any::<bool>()).prop_map(|(full, stalled)| NodeDisk {
+    let disk = (any::<bool>(), any::<bool>(), 0u8..=10).prop_map(|(full, stalled, tenths)| NodeDisk {
         pressure: if full { DiskPressure::Full } else { DiskPressure::None },
+        tenths,
         stalled,
     });
     let shard = (any::<bool>(), 0i32..2).prop_map(|(group, index)| ShardId {

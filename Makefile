@@ -5,7 +5,8 @@ SHELL := bash
 
 HIGHWATER := target/release/highwater
 
-.PHONY: cluster-test help run cluster test lint unit e2e deny fuzz bench faults simulate mutants setup setup-etcd setup-test release
+.PHONY: help run cluster test lint unit e2e cluster-test short-faults footprint deny fuzz bench bench-all faults simulate mutants \
+  setup setup-etcd setup-test release
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -49,18 +50,27 @@ lint: setup ## Formatting and lints
 unit: setup-etcd ## Tests beside the code
 	cargo test --workspace --exclude highwater-e2e --locked
 
-# What `make test` runs of e2e/tests. The others take long, or have not been green often enough to decide what lands: `make
-# cluster-test`, `make faults`.
+# What `make test` runs of e2e/tests: first what needs one process, then what starts whole clusters.
 E2E := layering refused_starts answers clients_kcat clients_rdkafka clients_python clients_franz_go clients_java clients_console \
-  java_tools dump hostile_sockets bad_disks disk_limit otel crash failover rolling_restart
+  java_tools dump hostile_sockets bad_disks crash
+CLUSTER := make_cluster otel disk_limit failover rolling_restart etcd_outage cluster_clients
+# All of one build: another set of features would build everything twice.
+RUN_E2E := cargo test -p highwater-e2e --locked --no-fail-fast
 
-e2e: setup-test release ## Real clients and faults against the real binaries
-	cargo test -p highwater-e2e --locked --lib --bins $(E2E:%=--test %) -- --test-threads=1
-	@echo "NOT RUN HERE: cluster_clients etcd_outage footprint (make cluster-test), faults (make faults)"
+e2e: setup-test release ## Real clients, crashes and hostile input against the real binary
+	$(RUN_E2E) --lib --bins $(E2E:%=--test %) -- --test-threads=1
 
-cluster-test: setup-test release ## All client suites and Kafka's tools on three brokers, a minute without etcd, memory and 10,000 partitions
-	cargo test -p highwater-e2e --locked --no-fail-fast --test cluster_clients --test etcd_outage --test footprint -- --test-threads=1 --nocapture
-	HIGHWATER_E2E_PEER=cluster cargo test -p highwater-e2e --locked --test java_tools -- --test-threads=1
+cluster-test: setup-test release ## The same clients and Kafka's tools on three brokers, failover, a rolling restart, a minute without etcd
+	$(RUN_E2E) $(CLUSTER:%=--test %) -- --test-threads=1
+	HIGHWATER_E2E_PEER=cluster $(RUN_E2E) --test java_tools -- --test-threads=1
+
+# The seed that CI plays: what is chosen is the same, what comes of it is not.
+short-faults: setup-test release ## Ten minutes of random faults, as CI runs them
+	HIGHWATER_FAULT_SEED=$${SEED:-4} HIGHWATER_FAULT_ROUNDS=1000 HIGHWATER_FAULT_SECONDS=$${SECONDS_OF_FAULTS:-600} \
+	  $(RUN_E2E) --test faults -- --test-threads=1 --nocapture
+
+footprint: setup-test release ## Memory and CPU of an idle cluster, and 10,000 partitions
+	$(RUN_E2E) --test footprint -- --test-threads=1 --nocapture
 
 deny: setup ## Licences, advisories and banned crates
 	@command -v cargo-deny >/dev/null || cargo install --locked cargo-deny
@@ -72,12 +82,25 @@ test: ## Install what the tests need and run all of them
 	tools/timed unit make --no-print-directory unit
 	tools/timed release make --no-print-directory release
 	tools/timed e2e make --no-print-directory e2e
+	tools/timed cluster make --no-print-directory cluster-test
+	tools/timed faults make --no-print-directory short-faults
+	@echo "NOT RUN HERE: footprint (make footprint), the mutants of the simulation (make mutants), long fault runs (make faults)"
 
 fuzz: setup ## Coverage-guided fuzzing of the decoders (nightly, cargo-fuzz); FUZZ_SECONDS a target
 	tools/fuzz
 
+BENCH := e2e/bench/bench --prio -10
+KAFKA := --system kafka=e2e/bench/kafka-peer
+KAFKA_SYNC := --system kafka-sync=e2e/bench/kafka-sync
+OURS := --system highwater=e2e/bench/highwater-peer
+
 bench: release ## The quick suite beside Apache Kafka
-	e2e/bench/bench --system kafka=e2e/bench/kafka-peer --system highwater=e2e/bench/highwater-peer --suite quick
+	e2e/bench/bench $(KAFKA) $(OURS) --suite quick
+
+bench-all: release setup-etcd ## Every suite in both durability modes, like against like, REPEAT times (1); about an hour each
+	WRITE_CACHING=true $(BENCH) $(KAFKA) $(OURS) --suite core,scale,cluster --repeat $${REPEAT:-1} --out bench-write-caching.jsonl
+	$(BENCH) $(KAFKA_SYNC) $(OURS) --suite core,cluster,recovery --repeat $${REPEAT:-1} --out bench-on-disk.jsonl
+	$(BENCH) $(KAFKA) $(OURS) --suite failover --trials kafka=5:22 --trials highwater=20:8 --repeat 1 --out bench-failover.jsonl
 
 faults: setup-test release ## Long fault and crash runs; ROUNDS a suite, SEED for the first
 	HIGHWATER_FAULT_ROUNDS=$${ROUNDS:-200} HIGHWATER_FAULT_SECONDS=36000 $${SEED:+HIGHWATER_FAULT_SEED=$$SEED} \

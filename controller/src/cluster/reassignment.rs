@@ -30,7 +30,7 @@ pub(super) fn begin(
     let voters = Voters::new(image, settings, topic, partition);
     let isr = partition.isr.iter().copied();
     let isr = isr.filter(|node| changed.replicas.contains(node)).collect();
-    drop_others(&voters, &mut changed, isr);
+    drop_others(&voters, partition, &mut changed, isr);
     if leader_leaves(&changed) {
         return changed;
     }
@@ -86,7 +86,7 @@ pub(super) fn cancel(
         );
         return Err(Refusal::new(ErrorCode::InvalidReplicaAssignment, message));
     }
-    drop_others(&voters, &mut changed, isr);
+    drop_others(&voters, partition, &mut changed, isr);
     Ok(changed)
 }
 
@@ -112,7 +112,7 @@ pub(super) fn complete(
     if !targets.iter().any(|node| voters.eligible(partition, *node)) {
         return None;
     }
-    drop_others(&voters, &mut changed, targets);
+    drop_others(&voters, partition, &mut changed, targets);
     changed.leader.is_some().then_some(changed)
 }
 
@@ -124,8 +124,9 @@ pub(super) fn leader_leaves(partition: &Partition) -> bool {
 }
 
 /// Takes out of the partition what is no replica of it any more; if the leader goes, the first replica of the ISR
-/// that can takes its place.
-fn drop_others(voters: &Voters<'_>, partition: &mut Partition, isr: Vec<NodeId>) {
+/// that can takes its place. A replica that goes deletes what it has: the leader epoch rises, so that a leader that sees
+/// it go and come back in one step does not count what it had fetched before (Apache Kafka raises it as well).
+fn drop_others(voters: &Voters<'_>, before: &Partition, partition: &mut Partition, isr: Vec<NodeId>) {
     let replicas = partition.replicas.clone();
     let stays = |node: &NodeId| replicas.contains(node);
     partition.offline_replicas.retain(stays);
@@ -137,6 +138,9 @@ fn drop_others(voters: &Voters<'_>, partition: &mut Partition, isr: Vec<NodeId>)
         let next = members.find(|node| voters.eligible(partition, *node));
         election::set_leader(partition, next);
         partition.last_known_leader = partition.last_known_leader.filter(stays);
+    }
+    if partition.leader_epoch == before.leader_epoch && !before.replicas.iter().all(stays) {
+        election::set_leader(partition, partition.leader);
     }
 }
 

@@ -116,7 +116,8 @@ fn what_needs_no_copy_is_done_at_once() {
     assert_eq!(hand_over(&mut cluster), [2]);
     assert_eq!(
         (lists(&cluster)[0].as_slice(), leader(&cluster)),
-        (&[2][..], (Some(2), 1))
+        (&[2][..], (Some(2), 2)),
+        "3 went, then 1"
     );
     let revision = cluster.image.revision;
     cluster.reassign("a", 0, Some(&[2])).unwrap();
@@ -201,6 +202,24 @@ fn a_cancel_goes_back_to_the_replicas_there_were() {
     cluster.reassign("a", 0, None).unwrap();
     assert_eq!(lists(&cluster), [vec![1, 2, 3], vec![], vec![], vec![2, 3]]);
     assert_eq!(leader(&cluster), (Some(2), 2));
+}
+
+#[test]
+fn a_replica_that_goes_raises_the_leader_epoch() {
+    let mut cluster = on(&[1, 2, 3]);
+    cluster.reassign("a", 0, Some(&[1, 2, 4])).unwrap();
+    assert_eq!(leader(&cluster), (Some(1), 0), "nobody goes yet");
+    cluster.reassign("a", 0, None).unwrap();
+    assert_eq!(leader(&cluster), (Some(1), 1), "4 deletes what it has copied");
+    // Who sees only the last of these images must not count what 4 had fetched before the cancel.
+    cluster.reassign("a", 0, Some(&[1, 2, 4])).unwrap();
+    cluster.reassign("a", 0, Some(&[1, 2, 5])).unwrap();
+    assert_eq!(leader(&cluster), (Some(1), 2), "4 goes for another target");
+    cluster.isr(&[1, 2, 3, 5]);
+    assert_eq!(lists(&cluster), [vec![1, 2, 5], vec![], vec![], vec![1, 2, 5]]);
+    assert_eq!(leader(&cluster), (Some(1), 3), "3 goes in the end");
+    cluster.reassign("a", 0, Some(&[2, 1, 5])).unwrap();
+    assert_eq!(leader(&cluster), (Some(1), 3), "another order takes nobody away");
 }
 
 #[test]

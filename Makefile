@@ -76,7 +76,7 @@ deny: setup ## Licences, advisories and banned crates
 	@command -v cargo-deny >/dev/null || cargo install --locked cargo-deny
 	cargo deny check bans licenses sources
 
-test: ## Install what the tests need and run all of them
+test: ## Install what the tests need and run them: all that decides what lands
 	tools/timed setup make --no-print-directory setup-test
 	tools/timed lint make --no-print-directory lint
 	tools/timed unit make --no-print-directory unit

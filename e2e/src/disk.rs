@@ -203,6 +203,9 @@ fn finish(mut command: Command) {
     );
 }
 
+/// By how much less a disk is filled when it does not take as many bytes as it says are free.
+const STEP: u64 = 16 << 10;
+
 /// Fills the disk that holds `dir` but for about `left` bytes, with a file that it returns.
 ///
 /// # Errors
@@ -212,11 +215,13 @@ pub fn fill(dir: &Path, left: u64) -> std::io::Result<PathBuf> {
     let free = stat.f_bavail * stat.f_frsize;
     let path = dir.join("filler");
     let file = std::fs::File::create(&path)?;
-    rustix::fs::fallocate(
-        &file,
-        rustix::fs::FallocateFlags::empty(),
-        0,
-        free.saturating_sub(left).max(4096),
-    )?;
+    let mut size = free.saturating_sub(left).max(4096);
+    // The file system needs some blocks to say where the others are.
+    while let Err(error) = rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, size) {
+        if error != rustix::io::Errno::NOSPC || size <= STEP {
+            return Err(error.into());
+        }
+        size -= STEP;
+    }
     Ok(path)
 }

@@ -6,12 +6,10 @@
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, IoSlice, IoSliceMut};
-use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes};
-use rustix::fs::Advice;
 use rustix::io::ReadWriteFlags;
 use rustix::net::SendFlags;
 use tokio::io::Interest;
@@ -27,9 +25,6 @@ const SENDFILE_BYTES: usize = 64 << 10;
 const MAX_SEND_BYTES: usize = 1 << 20;
 /// Distance of the bytes that are probed: the kernel reads ahead in pieces of this size.
 const PROBE_STRIDE_BYTES: u64 = 128 << 10;
-/// What is asked of the disk beyond a range that is not in the page cache: who reads old records reads on. The kernel's own
-/// reading ahead sees neither how long the range is nor, for all the connections that share a handle, which of them goes on.
-const READ_AHEAD_BYTES: u64 = 4 << 20;
 /// Buffers of one vectored write.
 const MAX_BUFFERS: usize = 16;
 
@@ -134,8 +129,7 @@ impl Output {
                     };
                     if !is_cached(&piece) {
                         self.temperature = Some(true);
-                        let ahead = range.length as u64 + READ_AHEAD_BYTES;
-                        self.cold = Some(self.send_cold(stream, piece, ahead));
+                        self.cold = Some(self.send_cold(stream, piece));
                         continue;
                     }
                     self.temperature.get_or_insert(false);
@@ -237,16 +231,12 @@ impl Output {
         self.on_blocking_thread(move || read_all(&range).map(Cold::Read))
     }
 
-    fn send_cold(&self, stream: &Arc<TcpStream>, piece: FileRange, ahead: u64) -> ColdJob {
+    fn send_cold(&self, stream: &Arc<TcpStream>, piece: FileRange) -> ColdJob {
         let stream = Arc::clone(stream);
-        self.on_blocking_thread(move || {
-            // Advice: without it the same bytes come later.
-            let _ = rustix::fs::fadvise(&*piece.file, piece.position, NonZeroU64::new(ahead), Advice::WillNeed);
-            match send_file_now(&stream, &piece) {
-                // The socket is full: what was read for it stays in the page cache.
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(Cold::Sent(0)),
-                outcome => outcome.map(Cold::Sent),
-            }
+        self.on_blocking_thread(move || match send_file_now(&stream, &piece) {
+            // The socket is full: what was read for it stays in the page cache.
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(Cold::Sent(0)),
+            outcome => outcome.map(Cold::Sent),
         })
     }
 

@@ -92,12 +92,6 @@ impl Network {
         ]);
     }
 
-    /// Nothing passes between the two any more.
-    pub fn cut(&self, one: u8, other: u8) {
-        self.cut_one_way(one, other);
-        self.cut_one_way(other, one);
-    }
-
     /// Cuts a node off from all others, and from the clients.
     pub fn isolate(&self, node: u8) {
         ip(&[

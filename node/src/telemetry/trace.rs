@@ -114,12 +114,6 @@ impl Trace {
         sampled.then(|| Self::open(tracing, name.into(), SpanKind::Server, &parent, None))
     }
 
-    /// As [`Self::join`], with the header of a gRPC request.
-    #[must_use]
-    pub fn join_call<T>(request: &tonic::Request<T>, name: &'static str) -> Option<Self> {
-        Self::join(request.metadata().get(TRACEPARENT)?.to_str().ok()?, name)
-    }
-
     fn open(
         tracing: &Tracing,
         name: Cow<'static, str>,
@@ -173,13 +167,6 @@ impl Trace {
         let mut carrier = HashMap::new();
         TraceContextPropagator::new().inject_context(&self.0.context, &mut carrier);
         carrier.remove(TRACEPARENT).unwrap_or_default()
-    }
-
-    /// Puts the header on a gRPC request.
-    pub fn send_with<T>(&self, request: &mut tonic::Request<T>) {
-        if let Ok(value) = self.traceparent().parse() {
-            request.metadata_mut().insert(TRACEPARENT, value);
-        }
     }
 
     /// Log lines within it carry the trace's id.

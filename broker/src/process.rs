@@ -29,8 +29,10 @@ use crate::worker_stalls::WorkerStalls;
 
 /// How long the controller may take to let the broker in; it goes on trying.
 const UNFENCE_TIMEOUT: Duration = Duration::from_secs(60);
-/// How often the disk's room is looked at. What is appended meanwhile is counted.
+/// How often the disk's room is looked at while it changes. What is appended meanwhile is counted.
 const DISK_LOOK: Duration = Duration::from_millis(250);
+/// The same while nobody writes: an idle broker is to wake up rarely.
+const IDLE_DISK_LOOK: Duration = Duration::from_secs(1);
 /// How often it is noted how new the metadata is, if it is newer than noted. A restore leaves room for what was not.
 const SEEN_INTERVAL: Duration = Duration::from_secs(10);
 /// The part of the time to stop that the controller may take to move leaders away; the rest is for the logs.
@@ -380,13 +382,17 @@ fn watch_disk(broker: &Arc<Broker>, data_dir: Arc<DataDir>) {
             let chosen = broker.static_values().values.contains_key("disk.soft.free.bytes");
             broker.disk().say_limits(chosen);
         }
+        let mut free_before = None;
         loop {
             // The figures of the file system are in the kernel's memory.
-            if let Ok(space) = data_dir.space() {
+            let free = data_dir.space().ok().map(|space| {
                 broker.disk().looked(space.free_bytes, space.total_bytes);
-            }
+                space.free_bytes
+            });
+            let idle = free == free_before && broker.disk().pressure() == DiskPressure::None;
+            free_before = free;
             tokio::select! {
-                () = tokio::time::sleep(DISK_LOOK) => {}
+                () = tokio::time::sleep(if idle { IDLE_DISK_LOOK } else { DISK_LOOK }) => {}
                 () = broker.shutdown().triggered() => return,
             }
         }

@@ -93,14 +93,25 @@ BENCH := e2e/bench/bench --prio -10
 KAFKA := --system kafka=e2e/bench/kafka-peer
 KAFKA_SYNC := --system kafka-sync=e2e/bench/kafka-sync
 OURS := --system highwater=e2e/bench/highwater-peer
+REPEAT ?= 3
 
 bench: release ## The quick suite beside Apache Kafka
 	e2e/bench/bench $(KAFKA) $(OURS) --suite quick
 
-bench-all: release setup-etcd ## Every suite in both durability modes, like against like, REPEAT times (1); about an hour each
-	WRITE_CACHING=true $(BENCH) $(KAFKA) $(OURS) --suite core,scale,cluster --repeat $${REPEAT:-1} --out bench-write-caching.jsonl
-	$(BENCH) $(KAFKA_SYNC) $(OURS) --suite core,cluster,recovery --repeat $${REPEAT:-1} --out bench-on-disk.jsonl
+bench-all: release setup-etcd ## Every suite in both durability modes, like against like, REPEAT times (3), and the table of goals; about two hours
+	WRITE_CACHING=true $(BENCH) $(KAFKA) $(OURS) --suite core,scale --repeat $(REPEAT) --out bench-cached.jsonl
+	$(BENCH) $(KAFKA_SYNC) $(OURS) --suite core,scale,recovery --repeat $(REPEAT) --out bench-disk.jsonl
+	$(BENCH) $(KAFKA) $(OURS) --suite quick --repeat $(REPEAT) --out bench-default.jsonl
+	WRITE_CACHING=true $(BENCH) $(KAFKA) $(OURS) --suite cluster --repeat $(REPEAT) --out bench-cluster-cached.jsonl
+	$(BENCH) $(KAFKA_SYNC) $(OURS) --suite cluster --repeat $(REPEAT) --out bench-cluster-disk.jsonl
 	$(BENCH) $(KAFKA) $(OURS) --suite failover --trials kafka=5:22 --trials highwater=20:8 --repeat 1 --out bench-failover.jsonl
+	@missed=0; \
+	e2e/bench/goals cached bench-cached.jsonl || missed=1; \
+	e2e/bench/goals disk bench-disk.jsonl || missed=1; \
+	e2e/bench/goals default bench-default.jsonl || missed=1; \
+	e2e/bench/goals cluster bench-cluster-cached.jsonl || missed=1; \
+	e2e/bench/goals cluster bench-cluster-disk.jsonl || missed=1; \
+	exit $$missed
 
 faults: setup-test release ## Long fault and crash runs; ROUNDS a suite, SEED for the first
 	HIGHWATER_FAULT_ROUNDS=$${ROUNDS:-200} HIGHWATER_FAULT_SECONDS=36000 $${SEED:+HIGHWATER_FAULT_SEED=$$SEED} \

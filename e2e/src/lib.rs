@@ -9,7 +9,7 @@
 //! - [`power_cut`]: what a power cut may leave of a data folder
 //! - [`scenario`]: what every real client must be able to do
 //! - [`load`]: clients that go on under faults, [`history`]: what they were told and what must therefore hold,
-//!   [`monitor`]: what is looked at from outside meanwhile
+//!   [`monitor`]: what is looked at from outside meanwhile, [`topic_churn`]: topics that come and go
 //! - [`generation`]: a member of a group that notices rebalances
 //! - [`faults`]: what can go wrong with a cluster, [`etcdctl`]: what is done to its etcd
 //! - [`disk`]: a disk that can be full, read only, or lose its power
@@ -38,3 +38,4 @@ pub mod raw;
 pub mod routed;
 pub mod scenario;
 pub mod setup;
+pub mod topic_churn;

@@ -1,5 +1,5 @@
 //! kill -9 under load at random moments, many times over: what was acknowledged with acks=all is there, once, in order,
-//! and committed offsets never go back. A second run damages what was not acknowledged; a third one takes the power from
+//! and committed offsets never go back; topics that come and go meanwhile are there, or not, as was acknowledged. A second run damages what was not acknowledged; a third one takes the power from
 //! the disk.
 //!
 //! `HIGHWATER_CRASH_ROUNDS` sets the rounds (50), `HIGHWATER_CRASH_SEED` replays the choices of a failed run.
@@ -12,6 +12,7 @@ use highwater_e2e::disk::Disk;
 use highwater_e2e::history::History;
 use highwater_e2e::load::{Load, Work, check_log};
 use highwater_e2e::power_cut::{check_whole, commit_end, power_cut};
+use highwater_e2e::topic_churn::TopicChurn;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use std::collections::HashMap;
@@ -88,6 +89,7 @@ fn crash_rounds(power: Power) {
         .expect("create");
     let load = Load::start(&broker.bootstrap(), work());
     let history = load.history.clone();
+    let churn = TopicChurn::start(&broker.bootstrap());
     wait_until("the first commit is acknowledged", Duration::from_secs(60), || {
         history.lock().last_commit.is_some()
     });
@@ -101,10 +103,13 @@ fn crash_rounds(power: Power) {
         // What arrived before the process was gone counts, also what a client has fetched and not given out: librdkafka
         // goes on behind it when it finds the log cut off below.
         load.seen.wait_until_all_is_read();
-        let (before, flushed) = {
+        // Topics do not come and go before it is checked which are there.
+        let topics = churn.acknowledged();
+        let (before, mut flushed) = {
             let history = history.lock();
             (history.committed.clone(), flushed_ends(&broker, &history))
         };
+        flushed.extend(topics.ends());
         let mut damage = Vec::new();
         if let Some(disk) = &disk {
             disk.power_cut();
@@ -114,8 +119,14 @@ fn crash_rounds(power: Power) {
         check_whole(&broker.log_dir(), &flushed);
         broker.restart();
         check_commits(&broker, &before, round, &damage);
+        if let Err(error) = topics.check(&mut broker.raw()) {
+            panic!("round {round}: {error:#}\n{}", damage.join("\n"));
+        }
+        drop(topics);
         history.lock().check(&format!("round {round}\n{}", damage.join("\n")));
     }
+    assert!(churn.acknowledged().created() > 0, "topics come and go");
+    drop(churn);
     let sent = load.finish();
     check_log(&mut broker.routed(), &work(), &history.lock(), sent);
 }

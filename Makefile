@@ -84,7 +84,7 @@ test: ## Install what the tests need and run them: all that decides what lands
 	tools/timed e2e make --no-print-directory e2e
 	tools/timed cluster make --no-print-directory cluster-test
 	tools/timed faults make --no-print-directory short-faults
-	@echo "NOT RUN HERE: footprint (make footprint), the mutants of the simulation (make mutants), long fault runs (make faults)"
+	@echo "NOT RUN HERE: footprint (make footprint), licences and banned crates (make deny), fuzzing (make fuzz), the mutants of the simulation (make mutants), long fault runs (make faults)"
 
 fuzz: setup ## Coverage-guided fuzzing of the decoders (nightly, cargo-fuzz); FUZZ_SECONDS a target
 	tools/fuzz

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use highwater_node::config::NodeConfig;
 use highwater_proto::types::NodeId;
 
 use crate::shard::ShardConfig;
@@ -32,5 +33,22 @@ impl CoordinatorConfig {
             image_timeout: Duration::from_secs(2),
             release_timeout: Duration::from_secs(2),
         }
+    }
+
+    /// What the process was started with.
+    #[must_use]
+    pub fn of(node_id: NodeId, process: &NodeConfig) -> Self {
+        let (groups, offsets) = (&process.broker.groups, &process.broker.offsets);
+        let mut config = Self::new(node_id);
+        config.shard.commit_timeout = offsets.commit_timeout;
+        let group = &mut config.shard.group;
+        group.initial_rebalance_delay = groups.initial_rebalance_delay;
+        group.min_session_timeout = groups.min_session_timeout;
+        group.max_session_timeout = groups.max_session_timeout;
+        group.max_size = groups.max_size;
+        group.offset_metadata_max = offsets.metadata_max_bytes;
+        group.offsets_retention = offsets.retention;
+        group.offsets_retention_check_interval = offsets.retention_check_interval;
+        config
     }
 }

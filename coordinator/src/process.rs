@@ -82,7 +82,7 @@ impl CoordinatorProcess {
         };
         let link = ControllerLink::connect(options, registration(parts.cluster_id, &grpc), &shutdown.token()).await?;
         let coordinator = Coordinator::start(
-            settings(link.identity()?.node_id, config),
+            CoordinatorConfig::of(link.identity()?.node_id, config),
             CoordinatorContext {
                 images: link.images(),
                 dialer,
@@ -191,19 +191,4 @@ fn registration(cluster_id: String, grpc: &Listener) -> Registration {
         clean_shutdown: true,
         seen: Default::default(),
     }
-}
-
-fn settings(node_id: NodeId, config: &NodeConfig) -> CoordinatorConfig {
-    let (groups, offsets) = (&config.broker.groups, &config.broker.offsets);
-    let mut settings = CoordinatorConfig::new(node_id);
-    settings.shard.commit_timeout = offsets.commit_timeout;
-    let group = &mut settings.shard.group;
-    group.initial_rebalance_delay = groups.initial_rebalance_delay;
-    group.min_session_timeout = groups.min_session_timeout;
-    group.max_session_timeout = groups.max_session_timeout;
-    group.max_size = groups.max_size;
-    group.offset_metadata_max = offsets.metadata_max_bytes;
-    group.offsets_retention = offsets.retention;
-    group.offsets_retention_check_interval = offsets.retention_check_interval;
-    settings
 }

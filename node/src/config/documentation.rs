@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use highwater_proto::config::{
-    Allowed, Definition, Profile, Support, Update, broker_definitions, is_topic_default, topic_definitions,
+    Allowed, Definition, Profile, Support, broker_definition, broker_definitions, is_read_again, topic_definitions,
     topic_synonyms,
 };
 
@@ -26,11 +26,12 @@ under [Without effect](#without-effect), which stand in Apache Kafka's own `serv
 This page is generated from the tables in `proto/src/config`; a test keeps it current.
 ";
 
-/// Renders the whole page.
+/// Renders the whole page. `obeyed_by` says of a config of the processes which of them take it in.
 #[must_use]
-pub fn render_documentation() -> String {
+pub fn render_documentation(obeyed_by: impl Fn(&str) -> String) -> String {
     let mut page = INTRODUCTION.to_owned();
-    page.push_str("\n## Topics\n\nSet for one topic, when it is created or later. Where a topic sets none, the broker config holds.\n\n");
+    page.push_str("\n## Topics\n\nSet for one topic, when it is created or later. Where a topic sets none, the broker config holds: \
+that of the processes which obey it, with its default. Where a cluster's default differs from that of `highwater`, it stands behind the slash.\n\n");
     page.push_str("| topic config | default | allowed | broker config | what it does |\n|---|---|---|---|---|\n");
     for definition in topic_definitions().filter(|definition| definition.support == Support::Implemented) {
         let synonyms: Vec<String> = topic_synonyms(definition.name)
@@ -39,7 +40,7 @@ pub fn render_documentation() -> String {
             .collect();
         let columns = [
             code(definition.name),
-            default(definition, None),
+            default_of_topics(definition),
             allowed(definition),
             synonyms.join(", "),
             definition.documentation.to_owned(),
@@ -47,14 +48,19 @@ pub fn render_documentation() -> String {
         row(&mut page, &columns);
     }
     page.push_str("\n## Processes\n\n");
-    page.push_str("The default is that of `highwater`; where a cluster's differs, it stands behind the slash. \"While running\" says \
-whether the protocol can change the value without a restart.\n\n");
-    page.push_str("| config | default | allowed | while running | what it does |\n|---|---|---|---|---|\n");
+    page.push_str("The default is that of `highwater`; where a cluster's differs, it stands behind the slash. \"Obeyed by\" names the \
+processes that the value has to be given to: `highwater-broker`, `highwater-controller`, `highwater-coordinator`, or all three. A value that several of them \
+obey has to be the same in all. `highwater` obeys every key but those that say so. A key that a process does not obey does no harm \
+there: all processes of a cluster can be started with one file. \"While running\" says whether the protocol can change the value without a restart.\n\n");
+    page.push_str(
+        "| config | default | allowed | obeyed by | while running | what it does |\n|---|---|---|---|---|---|\n",
+    );
     for definition in broker_definitions().filter(|definition| definition.support == Support::Implemented) {
         let columns = [
             code(definition.name),
             default(definition, Some([Profile::Standalone, Profile::Cluster])),
             allowed(definition),
+            obeyed_by(definition.name),
             while_running(definition).to_owned(),
             definition.documentation.to_owned(),
         ];
@@ -110,6 +116,19 @@ fn code(text: &str) -> String {
     format!("`{text}`")
 }
 
+/// What holds where neither the topic nor anybody else has set anything: the default of the broker config.
+fn default_of_topics(definition: &Definition) -> String {
+    let synonym = topic_synonyms(definition.name)
+        .iter()
+        .find(|synonym| synonym.scale == 1);
+    match synonym.and_then(|synonym| broker_definition(synonym.key)) {
+        Some(synonym) if Profile::Standalone.default_of(synonym) != Profile::Cluster.default_of(synonym) => {
+            default(synonym, Some([Profile::Standalone, Profile::Cluster]))
+        }
+        _ => default(definition, None),
+    }
+}
+
 fn default(definition: &Definition, profiles: Option<[Profile; 2]>) -> String {
     let shown = |default: Option<&str>| match default {
         None => "not set".to_owned(),
@@ -138,6 +157,5 @@ fn allowed(definition: &Definition) -> String {
 }
 
 fn while_running(definition: &Definition) -> &'static str {
-    let yes = definition.update == Update::ClusterWide && is_topic_default(definition.name);
-    if yes { "yes" } else { "no" }
+    if is_read_again(definition) { "yes" } else { "no" }
 }

@@ -27,7 +27,7 @@ pub use replication::{LEADER_SELECTOR, RACK_AWARE_SELECTOR, ReplicationConfig};
 pub use synonyms::{Synonym, broker_synonyms, is_topic_default, topic_synonyms};
 pub use table::{broker_definition, broker_definitions, topic_definition, topic_definitions};
 pub use topic::{Compression, TimestampType, TopicConfig};
-pub use validate::{validate_broker_configs, validate_static_configs, validate_topic_configs};
+pub use validate::{is_read_again, validate_broker_configs, validate_static_configs, validate_topic_configs};
 pub use value::{Value, split_list};
 
 #[cfg(test)]

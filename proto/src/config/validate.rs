@@ -52,11 +52,17 @@ pub fn validate_broker_configs(configs: &Values, cluster_wide: bool, fixed: &Sta
     })
 }
 
-/// What is accepted is obeyed: of the implemented configs, those that are defaults of topics and the rates of replication
-/// are read again at every change, the others only at start.
+/// Whether a broker config can be changed while brokers run: the defaults of topics and the rates of replication are read
+/// again at every change, the others only at start.
+#[must_use]
+pub fn is_read_again(definition: &Definition) -> bool {
+    let read_again = is_topic_default(definition.name) || definition.name.ends_with(THROTTLED_RATE);
+    read_again && definition.update != Update::ReadOnly
+}
+
+/// What is accepted is obeyed.
 fn check_takes_effect(definition: &'static Definition, value: &str, fixed: &StaticValues) -> Result<(), ConfigError> {
-    let is_read_again = is_topic_default(definition.name) || definition.name.ends_with(THROTTLED_RATE);
-    if definition.support != Support::Implemented || is_read_again {
+    if definition.support != Support::Implemented || is_read_again(definition) {
         return Ok(());
     }
     let current = BrokerLayers::fixed(fixed).get(definition).map(|found| found.value);

@@ -42,7 +42,7 @@ pub(super) const DEFINITIONS: &[Definition] = definitions! {
     "log.dirs": List = None, Any, High, ReadOnly, IMPLEMENTED,
         "The data directory. One is supported: more than one entry is refused.";
     "log.dir": List = Some("/tmp/kafka-logs"), Any, High, ReadOnly, IMPLEMENTED,
-        "The data directory, where `log.dirs` is not set.";
+        "The data directory, where `log.dirs` is not set. A controller has one only if it works without etcd.";
     "log.flush.interval.messages": Long = Some("9223372036854775807"), AtLeast(1), High, ClusterWide, IMPLEMENTED,
         "Records after which a log is forced to disk. Without write caching every acknowledged record is on disk, which is always sooner.";
     "log.flush.interval.ms": Long = None, Any, High, ClusterWide, IMPLEMENTED,

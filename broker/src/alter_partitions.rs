@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use highwater_node::session::Backoff;
+use highwater_node::telemetry::Trace;
 use highwater_proto::grpc;
 use highwater_proto::grpc::alter_partitions_request::{IsrMember as WireMember, Proposal};
 use highwater_proto::grpc::alter_partitions_response::Result as Altered;
@@ -129,7 +130,11 @@ async fn report(broker: &Broker, open: &mut Open) -> Result<bool, tonic::Status>
         offline: offline.iter().map(replica).collect(),
     };
     let mut controller = broker.controller();
-    let answer = tokio::time::timeout(ANSWER_TIMEOUT, controller.alter_partitions(request)).await;
+    let asked = Trace::scope_of(
+        Trace::background("AlterPartitions"),
+        controller.alter_partitions(request),
+    );
+    let answer = tokio::time::timeout(ANSWER_TIMEOUT, asked).await;
     let answer = answer.unwrap_or_else(|_| Err(tonic::Status::deadline_exceeded("no answer in time")));
     let at = Instant::now();
     let answer = answer.inspect_err(|_| {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use highwater_node::clock::Clock;
 use highwater_node::open_files::OpenFiles;
 use highwater_node::shutdown::Shutdown;
-use highwater_node::transport::Dialer;
+use highwater_node::transport::{Channel, Dialer};
 use highwater_proto::config::{BrokerConfig, StaticValues};
 use highwater_proto::grpc::controller_client::ControllerClient;
 use highwater_proto::metadata::{DiskPressure, MetadataImage};
@@ -15,7 +15,6 @@ use highwater_proto::types::{BrokerEpoch, NodeId, Revision};
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 use tokio::time::Instant;
-use tonic::transport::Channel;
 
 use crate::alter_partitions;
 use crate::connection::BUDGET_UNIT_BYTES;

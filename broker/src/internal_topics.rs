@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use highwater_node::telemetry::Trace;
 use highwater_proto::grpc::create_topics_request::CreatableTopic;
 use highwater_proto::grpc::{ConfigEntry, CreateTopicsRequest};
 use highwater_proto::kafka::ErrorCode;
@@ -33,8 +34,10 @@ pub fn create_in_background(broker: Arc<Broker>, kind: ShardKind) {
     if kind != ShardKind::Group || broker.internal_topics().creating_groups.swap(true, Ordering::AcqRel) {
         return;
     }
+    let trace = Trace::current();
     tokio::spawn(async move {
-        let created = tokio::time::timeout(CREATE_TIMEOUT, create(&broker)).await;
+        let creating = Trace::scope_of(trace, create(&broker));
+        let created = tokio::time::timeout(CREATE_TIMEOUT, creating).await;
         match created.unwrap_or_else(|_| Err("the controller did not answer in time".to_owned())) {
             Ok(revision) => {
                 tracing::info!(topic = kind.topic(), "internal topic is there");

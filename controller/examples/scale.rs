@@ -26,7 +26,7 @@ use highwater_controller::store::{EmbeddedStore, Entry, EtcdStore, Loaded, Metad
 use highwater_node::clock::Clock;
 use highwater_node::config::{NodeConfig, SessionConfig, Sources};
 use highwater_node::shutdown::Shutdown;
-use highwater_node::transport::{Dialer, MemoryNetwork};
+use highwater_node::transport::{Channel, Dialer, MemoryNetwork};
 use highwater_proto::config::{Profile, StaticValues, Values};
 use highwater_proto::grpc;
 use highwater_proto::grpc::controller_client::ControllerClient;
@@ -396,7 +396,7 @@ async fn lose_a_broker(led: usize, etcd: Option<String>) {
     shutdown.finished().await.unwrap();
 }
 
-async fn join(mut client: ControllerClient<tonic::transport::Channel>, id: i32) -> mpsc::Sender<grpc::SessionRequest> {
+async fn join(mut client: ControllerClient<Channel>, id: i32) -> mpsc::Sender<grpc::SessionRequest> {
     let (say, said) = mpsc::channel(4);
     let register = Register {
         node_id: Some(id),

@@ -10,7 +10,7 @@ use highwater_controller::store::EmbeddedStore;
 use highwater_node::clock::Clock;
 use highwater_node::config::SessionConfig;
 use highwater_node::shutdown::Shutdown;
-use highwater_node::transport::{Dialer, MemoryNetwork};
+use highwater_node::transport::{Channel, Dialer, MemoryNetwork};
 use highwater_proto::config::StaticValues;
 use highwater_proto::grpc;
 use highwater_proto::grpc::admin_client::AdminClient;
@@ -22,7 +22,6 @@ use highwater_proto::metadata::{MetadataImage, NodeRegistration, NodeRole, Parti
 use highwater_proto::types::{NodeId, TopicId};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::transport::Channel;
 use uuid::Uuid;
 
 const WAIT: Duration = Duration::from_secs(20);

@@ -18,7 +18,7 @@ use highwater_node::session::{
 };
 use highwater_node::shutdown::Shutdown;
 use highwater_node::telemetry::Metrics;
-use highwater_node::transport::{Dialer, Listener};
+use highwater_node::transport::{Channel, Dialer, Listener};
 use highwater_proto::config::Profile;
 use highwater_proto::grpc;
 use highwater_proto::grpc::controller_client::ControllerClient;
@@ -28,7 +28,6 @@ use parking_lot::Mutex;
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
-use tonic::transport::Channel;
 use uuid::Uuid;
 
 const WAIT: Duration = Duration::from_secs(20);

@@ -16,7 +16,7 @@ use highwater_node::clock::Clock;
 use highwater_node::config::SessionConfig;
 use highwater_node::shutdown::Shutdown;
 use highwater_node::telemetry::Metrics;
-use highwater_node::transport::{Dialer, Listener, MemoryNetwork};
+use highwater_node::transport::{Channel, Dialer, Listener, MemoryNetwork};
 use highwater_proto::config::StaticValues;
 use highwater_proto::grpc;
 use highwater_proto::grpc::alter_partitions_request::{IsrMember, Proposal};
@@ -30,7 +30,6 @@ use highwater_proto::metadata::{MetadataImage, NodeRegistration, NodeRole, NodeS
 use highwater_proto::types::{NodeId, PartitionIndex, Revision};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::transport::Channel;
 use tonic::{Code, Streaming};
 use uuid::Uuid;
 
@@ -889,7 +888,7 @@ async fn a_slow_watcher_gets_a_fresh_snapshot() {
     let endpoint = tonic::transport::Endpoint::from_shared(uri)
         .unwrap()
         .initial_stream_window_size(1_024);
-    let slow_client = ControllerClient::new(endpoint.connect().await.unwrap());
+    let slow_client = ControllerClient::new(Channel::from(endpoint.connect().await.unwrap()));
     let start = (*running.controller.image()).clone();
     let mut slow = Watcher::open(slow_client, start).await.unwrap();
     let mut client = running.client();

@@ -3,16 +3,19 @@
 
 use highwater_e2e::broker::Highwater;
 use highwater_e2e::client::wait_until;
-use highwater_e2e::cluster::{Cluster, Plan};
-use highwater_e2e::raw::{Producer, batch, group_id, text};
-use kafka_protocol::messages::{FindCoordinatorRequest, HeartbeatRequest};
+use highwater_e2e::cluster::{Cluster, Kind, Plan};
+use highwater_e2e::raw::{Producer, batch, group_id, text, topic_name};
+use highwater_e2e::routed::Routed;
+use kafka_protocol::messages::offset_commit_request::{OffsetCommitRequestPartition, OffsetCommitRequestTopic};
+use kafka_protocol::messages::{FindCoordinatorRequest, HeartbeatRequest, OffsetCommitRequest};
 use opentelemetry_proto::tonic::collector::metrics::v1::metrics_service_server::{
     MetricsService, MetricsServiceServer,
 };
 use opentelemetry_proto::tonic::collector::metrics::v1::{ExportMetricsServiceRequest, ExportMetricsServiceResponse};
 use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::{TraceService, TraceServiceServer};
 use opentelemetry_proto::tonic::collector::trace::v1::{ExportTraceServiceRequest, ExportTraceServiceResponse};
-use opentelemetry_proto::tonic::trace::v1::Span;
+use opentelemetry_proto::tonic::common::v1::any_value::Value;
+use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, Span};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio_stream::wrappers::TcpListenerStream;
@@ -21,8 +24,21 @@ use tonic::{Request, Response, Status};
 /// What was sent so far.
 #[derive(Clone, Default)]
 struct Collector {
-    spans: Arc<Mutex<Vec<Span>>>,
+    /// Each with the `service.name` of the process that sent it.
+    spans: Arc<Mutex<Vec<(String, Span)>>>,
     metrics: Arc<Mutex<Vec<String>>>,
+}
+
+fn service_name(spans: &ResourceSpans) -> String {
+    let attributes = spans.resource.iter().flat_map(|resource| &resource.attributes);
+    let mut named = attributes.filter(|attribute| attribute.key == "service.name");
+    let value = named
+        .next()
+        .and_then(|attribute| attribute.value.as_ref()?.value.clone());
+    match value {
+        Some(Value::StringValue(name)) => name,
+        other => panic!("not a name: {other:?}"),
+    }
 }
 
 #[tonic::async_trait]
@@ -31,11 +47,12 @@ impl TraceService for Collector {
         &self,
         request: Request<ExportTraceServiceRequest>,
     ) -> Result<Response<ExportTraceServiceResponse>, Status> {
-        let spans = request.into_inner().resource_spans.into_iter();
-        let spans = spans
-            .flat_map(|resource| resource.scope_spans)
-            .flat_map(|scope| scope.spans);
-        self.spans.lock().expect("no panic").extend(spans);
+        for resource in request.into_inner().resource_spans {
+            let service = service_name(&resource);
+            let spans = resource.scope_spans.into_iter().flat_map(|scope| scope.spans);
+            let spans = spans.map(|span| (service.clone(), span));
+            self.spans.lock().expect("no panic").extend(spans);
+        }
         Ok(Response::new(Default::default()))
     }
 }
@@ -75,17 +92,29 @@ impl Collector {
 
     /// The first span of that name.
     fn span(&self, name: &str) -> Option<Span> {
-        let spans = self.spans.lock().expect("no panic");
-        spans.iter().find(|span| span.name == name).cloned()
+        self.spans(name).into_iter().next()
     }
 
     /// The names of the spans right below this one.
     fn below(&self, parent: &Span) -> Vec<String> {
+        let below = self.children(parent).into_iter();
+        below.map(|(_, span)| span.name).collect()
+    }
+
+    /// The spans right below this one, each with the process that it is of.
+    fn children(&self, parent: &Span) -> Vec<(String, Span)> {
         let spans = self.spans.lock().expect("no panic");
         let below = spans
             .iter()
-            .filter(|span| span.trace_id == parent.trace_id && span.parent_span_id == parent.span_id);
-        below.map(|span| span.name.clone()).collect()
+            .filter(|(_, span)| span.trace_id == parent.trace_id && span.parent_span_id == parent.span_id);
+        below.cloned().collect()
+    }
+
+    /// All spans of that name.
+    fn spans(&self, name: &str) -> Vec<Span> {
+        let spans = self.spans.lock().expect("no panic");
+        let named = spans.iter().filter(|(_, span)| span.name == name);
+        named.map(|(_, span)| span.clone()).collect()
     }
 }
 
@@ -133,9 +162,8 @@ fn a_collector_gets_the_way_of_a_request_and_the_metrics() {
         );
     }
     wait_until("the coordinator's part of a heartbeat", Duration::from_secs(15), || {
-        let roots = collector.spans.lock().expect("no panic").clone();
-        let mut beats = roots.iter().filter(|span| span.name == "Heartbeat");
-        beats.any(|beat| collector.below(beat) == ["coordinator"])
+        let beats = collector.spans("Heartbeat");
+        beats.iter().any(|beat| collector.below(beat) == ["coordinator"])
     });
     wait_until("the metrics", Duration::from_secs(15), || {
         let names = collector.metrics.lock().expect("no panic");
@@ -171,10 +199,104 @@ fn in_a_cluster_the_trace_has_a_span_of_each_follower_and_of_the_coordinator() {
     wait_until("the coordinator's part of a request", Duration::from_secs(30), || {
         let _ = raw.any(|raw| raw.call(4, &find));
         let _ = raw.committed("g", "t", 1);
-        let spans = collector.spans.lock().expect("no panic").clone();
-        let mut requests = spans.iter().filter(|span| span.name == "OffsetFetch");
-        requests.any(|request| collector.below(request) == ["coordinator"])
+        let requests = collector.spans("OffsetFetch");
+        requests
+            .iter()
+            .any(|request| collector.below(request) == ["coordinator"])
     });
+}
+
+/// True if the offset of a group without members was committed.
+fn commit(raw: &mut Routed) -> bool {
+    let find = FindCoordinatorRequest::default().with_coordinator_keys(vec![text("g")]);
+    let partition = OffsetCommitRequestPartition::default().with_committed_offset(1);
+    let topic = OffsetCommitRequestTopic::default()
+        .with_name(topic_name("t"))
+        .with_partitions(vec![partition]);
+    let request = OffsetCommitRequest::default()
+        .with_group_id(group_id("g"))
+        .with_generation_id_or_member_epoch(-1)
+        .with_topics(vec![topic]);
+    let answer = raw.any(|raw| {
+        raw.call(4, &find)?;
+        raw.call(2, &request)
+    });
+    answer.is_ok_and(|answer| answer.topics[0].partitions[0].error_code == 0)
+}
+
+/// The lines of that trace in a log.
+fn lines_of(log: &str, trace: &Span) -> Vec<String> {
+    let id = trace.trace_id.iter().map(|byte| format!("{byte:02x}"));
+    let id = format!("trace_id={}", id.collect::<String>());
+    let lines = log.lines().filter(|line| line.contains(&id));
+    lines.map(str::to_owned).collect()
+}
+
+#[test]
+fn calls_between_processes_are_part_of_the_trace_and_so_are_the_log_lines_of_each() {
+    let collector = Collector::default();
+    let (_runtime, address) = collector.serve();
+    let plan = Plan::default()
+        .set("otel.exporter.otlp.endpoint", &address)
+        .set("otel.traces.sampler.ratio", "1")
+        .set(
+            "logging.filter",
+            "info,highwater_node::transport=debug,highwater_broker::api=debug,highwater_coordinator=debug",
+        );
+    let mut cluster = Cluster::start(plan);
+    let mut raw = cluster.raw();
+    raw.create("t", 1, &[]).expect("create");
+    // One that is repeated, as a controller was only just elected, has a call that commits nothing.
+    let created = |collector: &Collector| {
+        let mut roots = collector.spans("CreateTopics").into_iter();
+        roots.find(|root| {
+            let mut calls = collector.children(root).into_iter();
+            calls.any(|(service, call)| {
+                service == "highwater-controller"
+                    && call.name == "highwater.v1.Controller/CreateTopics"
+                    && collector.below(&call).iter().any(|name| name == "commit")
+            })
+        })
+    };
+    wait_until("the controller's part of CreateTopics", Duration::from_secs(15), || {
+        created(&collector).is_some()
+    });
+    let root = created(&collector).expect("it was there");
+    assert!(root.parent_span_id.is_empty(), "a client's request begins a trace");
+
+    // A commit goes from a broker to the coordinator and from there to the broker that leads the shard.
+    wait_until("a commit is taken", Duration::from_secs(30), || commit(&mut raw));
+    let appended = |collector: &Collector| {
+        let mut commits = collector.spans("OffsetCommit").into_iter();
+        commits.find(|commit| {
+            let parts = collector.children(commit);
+            let coordinators = parts.iter().filter(|(service, _)| service == "highwater-coordinator");
+            let calls = coordinators.flat_map(|(_, part)| collector.children(part));
+            let mut appends = calls.filter(|(service, call)| {
+                service == "highwater-broker" && call.name == "highwater.v1.Broker/AppendShard"
+            });
+            appends.any(|(_, append)| {
+                let below = collector.below(&append);
+                ["flush", "high watermark"]
+                    .iter()
+                    .all(|name| below.iter().any(|found| found == name))
+            })
+        })
+    };
+    wait_until("the append of a commit", Duration::from_secs(15), || {
+        appended(&collector).is_some()
+    });
+    let commit = appended(&collector).expect("it was there");
+
+    for (kind, count, trace) in [
+        (Kind::Broker, 3, &root),
+        (Kind::Controller, 3, &root),
+        (Kind::Broker, 3, &commit),
+        (Kind::Coordinator, 2, &commit),
+    ] {
+        let lines = (0..count).flat_map(|number| lines_of(&cluster.process((kind, number)).log(), trace));
+        assert!(lines.count() > 0, "no log line of the trace in any {kind:?}");
+    }
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use highwater_node::telemetry::Trace;
 use highwater_proto::grpc;
 use highwater_proto::grpc::create_topics_request::CreatableTopic;
 use highwater_proto::kafka::ErrorCode;
@@ -29,9 +30,9 @@ pub(super) fn start(broker: &Arc<Broker>, names: Vec<String>) {
     if names.is_empty() {
         return;
     }
-    let broker = Arc::clone(broker);
+    let (broker, trace) = (Arc::clone(broker), Trace::current());
     tokio::spawn(async move {
-        create(&broker, &names).await;
+        Trace::scope_of(trace, create(&broker, &names)).await;
         broker.creating().end(&names);
     });
 }

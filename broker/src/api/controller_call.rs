@@ -6,13 +6,13 @@ use std::future::Future;
 use std::time::Duration;
 
 use highwater_node::session::{Backoff, named_active_controller};
+use highwater_node::transport::Channel;
 use highwater_proto::grpc;
 use highwater_proto::grpc::controller_client::ControllerClient;
 use highwater_proto::kafka::{ByteStr, ErrorCode};
 use highwater_proto::types::Revision;
 use tokio::time::{Instant, timeout_at};
 use tonic::Code;
-use tonic::transport::Channel;
 
 use crate::broker::Broker;
 

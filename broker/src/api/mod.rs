@@ -44,6 +44,7 @@ mod resource_type;
 mod sync_group;
 #[cfg(test)]
 mod test_image;
+mod traced;
 mod unregister_broker;
 
 use std::ops::RangeInclusive;
@@ -52,7 +53,6 @@ use std::sync::Arc;
 use bytes::Bytes;
 use highwater_node::telemetry::Trace;
 use highwater_proto::kafka::{ApiKey, ByteStr, ErrorCode, Message, Request, RequestHeader, RequestPrefix};
-use tracing::Instrument as _;
 
 use crate::broker::Broker;
 use crate::client::Client;
@@ -234,10 +234,10 @@ pub(crate) fn dispatch(
         broker: Arc::clone(broker),
         client: Arc::clone(client),
         client_id: last_client_id.clone(),
-        trace: trace(served, &prefix, last_client_id.as_deref()),
+        trace: traced::begin(served.key, prefix.api_version, last_client_id.as_deref()),
     };
-    let log_span = context.trace.as_ref().map(Trace::log_span);
-    let _entered = log_span.clone().map(tracing::Span::entered);
+    let trace = context.trace.clone();
+    let _entered = trace.as_ref().map(|trace| trace.log_span().entered());
     let request = RawRequest {
         context,
         version: prefix.api_version,
@@ -245,25 +245,7 @@ pub(crate) fn dispatch(
         body: frame,
     };
     let pending = (served.dispatch)(request)?;
-    Some((served, within(log_span, pending)))
-}
-
-/// Begins the trace of a request, if it is to be followed.
-fn trace(served: &ServedApi, prefix: &RequestPrefix, client_id: Option<&str>) -> Option<Trace> {
-    let trace = Trace::root(format!("{:?}", served.key))?;
-    trace.set("messaging.system", "kafka");
-    trace.set("api.version", i64::from(prefix.api_version));
-    trace.set("messaging.client.id", client_id.unwrap_or_default().to_owned());
-    Some(trace)
-}
-
-/// Log lines of what is left to do carry the trace's id.
-fn within(log_span: Option<tracing::Span>, pending: Pending) -> Pending {
-    match (log_span, pending) {
-        (Some(span), Pending::Later(answer)) => Pending::Later(Box::pin(answer.instrument(span))),
-        (Some(span), Pending::Parked(rest)) => Pending::Parked(Box::pin(rest.instrument(span))),
-        (_, pending) => pending,
-    }
+    Some((served, traced::within(trace, pending)))
 }
 
 fn dispatch_decoded<A: Api>(request: RawRequest) -> Option<Pending> {

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use highwater_node::transport::MAX_MESSAGE_BYTES;
+use highwater_node::transport::{Channel, MAX_MESSAGE_BYTES};
 use highwater_proto::grpc::coordinator_client::CoordinatorClient;
 use highwater_proto::grpc::{ForwardRequest, ForwardResponse};
 use highwater_proto::kafka::ErrorCode;
@@ -13,7 +13,6 @@ use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
-use tonic::transport::Channel;
 
 use super::{Forwarded, ForwardedRequest};
 

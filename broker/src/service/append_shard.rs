@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use highwater_node::telemetry::Trace;
 use highwater_proto::grpc::{AppendShardRequest, AppendShardResponse};
 use highwater_proto::kafka::ErrorCode;
 use highwater_proto::record::{Batch, Batches};
@@ -78,6 +79,9 @@ async fn append(service: &Service, request: AppendShardRequest) -> Result<Outcom
         }
         Err(error) => Err(error),
     };
+    if let (Some(trace), Ok(appended)) = (Trace::current(), &appended) {
+        partition.trace_append(&trace, appended.end_offset);
+    }
     Ok(match appended {
         Ok(appended) => decided(&acks, deadline).await.map(|()| (partition, appended)),
         Err(error) => Err(error.code),

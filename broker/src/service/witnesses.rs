@@ -5,7 +5,8 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use futures_util::future::try_join_all;
-use highwater_node::transport::Dialer;
+use highwater_node::telemetry::Trace;
+use highwater_node::transport::{Channel, Dialer};
 use highwater_proto::grpc::broker_client::BrokerClient;
 use highwater_proto::grpc::{ConfirmLeadersRequest, confirm_leaders_request};
 use highwater_proto::kafka::ErrorCode;
@@ -14,7 +15,6 @@ use highwater_proto::metadata::convert::uuid_bytes;
 use highwater_proto::types::{BrokerEpoch, LeaderEpoch, NodeId, PartitionIndex, TopicId};
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot};
-use tonic::transport::Channel;
 
 use super::confirm_leaders::MAX_LEADERSHIPS;
 use crate::forward::GRPC_LISTENER;
@@ -35,6 +35,7 @@ pub(super) struct Leadership {
 struct Question {
     leadership: Leadership,
     answer: oneshot::Sender<Result<(), ErrorCode>>,
+    trace: Option<Trace>,
 }
 
 /// The followers that are asked, each by a task of its own that ends with this.
@@ -93,9 +94,12 @@ impl Witnesses {
         }
         let (_, queue) = queues.get(&witness).ok_or(unreachable)?;
         let (answer, answered) = oneshot::channel();
-        queue
-            .try_send(Question { leadership, answer })
-            .map_err(|_| unreachable)?;
+        let question = Question {
+            leadership,
+            answer,
+            trace: Trace::current(),
+        };
+        queue.try_send(question).map_err(|_| unreachable)?;
         Ok(answered)
     }
 }
@@ -108,7 +112,10 @@ async fn ask_on(witness: NodeId, mut client: BrokerClient<Channel>, mut question
             witness: witness.get(),
             leaderships: asked.iter().map(|question| wire(question.leadership)).collect(),
         };
-        let answers = match tokio::time::timeout(TIMEOUT, client.confirm_leaders(request)).await {
+        // Asked for many at once; it is part of one trace.
+        let trace = asked.iter_mut().find_map(|question| question.trace.take());
+        let answered = Trace::scope_of(trace, client.confirm_leaders(request));
+        let answers = match tokio::time::timeout(TIMEOUT, answered).await {
             Ok(Ok(response)) => response.into_inner().errors,
             Ok(Err(status)) => {
                 tracing::debug!(%witness, %status, "a follower does not say who leads");

@@ -21,3 +21,4 @@ mod settings;
 mod stall;
 mod stalled_disk;
 mod support;
+mod untraced;

@@ -12,7 +12,7 @@ use highwater_broker::partitions::RecoveredLogs;
 use highwater_broker::service::Service;
 use highwater_node::clock::Clock;
 use highwater_node::shutdown::Shutdown;
-use highwater_node::transport::{Dialer, MAX_MESSAGE_BYTES, MemoryNetwork, serve, server};
+use highwater_node::transport::{Channel, Dialer, MAX_MESSAGE_BYTES, MemoryNetwork, serve, server};
 use highwater_proto::config::{BrokerConfig, BrokerLayers, StaticValues};
 use highwater_proto::grpc::broker_client::BrokerClient;
 use highwater_proto::grpc::controller_client::ControllerClient;
@@ -25,7 +25,6 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use tonic::transport::Channel;
 use uuid::Uuid;
 
 use crate::cluster::OFFSETS;

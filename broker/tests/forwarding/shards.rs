@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use highwater_node::transport::Channel;
 use highwater_proto::grpc::broker_client::BrokerClient;
 use highwater_proto::grpc::{
     AppendShardRequest, AppendShardResponse, AwaitHighWatermarkRequest, ConfirmShardRequest, OpenShardRequest,
@@ -12,7 +13,6 @@ use highwater_proto::metadata::{Change, Partition};
 use highwater_proto::record::Batches;
 use highwater_proto::types::{LeaderEpoch, NodeId, PartitionIndex};
 use tonic::Code;
-use tonic::transport::Channel;
 
 use crate::cluster::{BROKER, Cluster, OFFSETS, led_by, shard};
 use crate::stall::{appended_by, stall};

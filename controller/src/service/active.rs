@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use highwater_node::http::HealthCheck;
+use highwater_node::telemetry::Trace;
 use highwater_proto::metadata::{Change, MetadataImage};
 use highwater_proto::types::{NodeId, Revision};
 use tokio_util::sync::CancellationToken;
@@ -150,7 +151,8 @@ impl Active {
             // All deciders are gone: nobody can ask any more.
             let Some(mut job) = job else { return StopReason::Asked };
             let steps = job.decide(self.view.image(), &self.settings);
-            match self.commit_all(steps).await {
+            let commit = job.trace().map(|trace| trace.child("commit"));
+            match Trace::scope_of(commit, self.commit_all(steps)).await {
                 // An answer from memory is one of the active controller only while it is that.
                 Ok(()) if !self.store.holds(&self.leadership) => job.answer(Err(DecisionError::NotActive)),
                 Ok(()) => job.answer(Ok(Arc::clone(self.view.image()))),

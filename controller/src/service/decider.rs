@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use highwater_node::telemetry::Trace;
 use highwater_proto::metadata::MetadataImage;
 use tokio::sync::{mpsc, oneshot};
 
@@ -59,6 +60,7 @@ impl Decider {
         let job = Box::new(Pending {
             command,
             reply: None,
+            trace: Trace::current(),
             answer,
         });
         self.queue.try_send(job).map_err(|error| match error {
@@ -71,6 +73,8 @@ impl Decider {
 
 /// A command of any type, in the queue.
 pub(crate) trait Job: Send {
+    /// The span that the command is part of, if that is followed.
+    fn trace(&self) -> Option<&Trace>;
     /// Decides, and keeps the reply until the steps are committed.
     fn decide(&mut self, image: &MetadataImage, settings: &Settings) -> Vec<Step>;
     /// Answers whoever asked.
@@ -80,6 +84,7 @@ pub(crate) trait Job: Send {
 struct Pending<C: Command> {
     command: C,
     reply: Option<C::Reply>,
+    trace: Option<Trace>,
     answer: oneshot::Sender<Result<Decided<C::Reply>, DecisionError>>,
 }
 
@@ -88,6 +93,10 @@ where
     C: Command + Send,
     C::Reply: Send,
 {
+    fn trace(&self) -> Option<&Trace> {
+        self.trace.as_ref()
+    }
+
     fn decide(&mut self, image: &MetadataImage, settings: &Settings) -> Vec<Step> {
         let decision = self.command.decide(image, settings);
         self.reply = Some(decision.reply);

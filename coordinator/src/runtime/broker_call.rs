@@ -3,13 +3,13 @@
 use std::future::Future;
 use std::time::Duration;
 
+use highwater_node::transport::Channel;
 use highwater_proto::grpc::broker_client::BrokerClient;
 use highwater_proto::grpc::{
     self, AppendShardRequest, AwaitHighWatermarkRequest, ConfirmShardRequest, OpenShardRequest, ReadShardRequest,
 };
 use highwater_proto::kafka::ErrorCode;
 use highwater_proto::types::{LeaderEpoch, Offset, Revision, ShardId};
-use tonic::transport::Channel;
 use tonic::{Response, Status};
 
 use crate::group::Now;

@@ -2,12 +2,11 @@
 
 use std::collections::HashMap;
 
-use highwater_node::transport::{Dialer, MAX_MESSAGE_BYTES};
+use highwater_node::transport::{Channel, Dialer, MAX_MESSAGE_BYTES};
 use highwater_proto::grpc::broker_client::BrokerClient;
 use highwater_proto::metadata::MetadataImage;
 use highwater_proto::types::{BrokerEpoch, NodeId};
 use parking_lot::Mutex;
-use tonic::transport::Channel;
 
 /// The listener that our processes speak gRPC on.
 pub(crate) const GRPC_LISTENER: &str = "GRPC";

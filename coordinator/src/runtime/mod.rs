@@ -10,6 +10,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use highwater_node::clock::Clock;
+use highwater_node::telemetry::Trace;
 use highwater_proto::kafka::ErrorCode;
 use highwater_proto::metadata::MetadataImage;
 use highwater_proto::types::{ShardId, TopicId};
@@ -50,7 +51,7 @@ struct ShardHandle {
 
 /// What a shard's task is told.
 enum Message {
-    Request(Box<Request>, oneshot::Sender<Outcome>),
+    Request(Box<Request>, Option<Trace>, oneshot::Sender<Outcome>),
     Offsets(oneshot::Sender<ShardOffsets>),
     Release(oneshot::Sender<()>),
 }
@@ -104,11 +105,19 @@ impl Runtime {
     }
 
     /// Hands a request to a shard. The reply comes later; a receiver that fails means that the shard has gone.
-    pub(crate) fn send(&self, shard: ShardId, request: Request) -> Result<oneshot::Receiver<Outcome>, ErrorCode> {
+    pub(crate) fn send(
+        &self,
+        shard: ShardId,
+        request: Request,
+        trace: Option<Trace>,
+    ) -> Result<oneshot::Receiver<Outcome>, ErrorCode> {
         let shards = self.shards.lock();
         let handle = shards.get(&shard).ok_or(ErrorCode::NotCoordinator)?;
         let (sender, receiver) = oneshot::channel();
-        match handle.inbox.try_send(Message::Request(Box::new(request), sender)) {
+        match handle
+            .inbox
+            .try_send(Message::Request(Box::new(request), trace, sender))
+        {
             Ok(()) => Ok(receiver),
             Err(mpsc::error::TrySendError::Full(_)) => Err(ErrorCode::CoordinatorLoadInProgress),
             Err(mpsc::error::TrySendError::Closed(_)) => Err(ErrorCode::NotCoordinator),

@@ -1,13 +1,14 @@
 //! The task of one shard: brings requests, answers of the leader, images and time to the pure shard, and carries out what
 //! it asks for.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
+use highwater_node::telemetry::Trace;
 use highwater_proto::metadata::{MetadataImage, Topic};
 use highwater_proto::types::{NodeId, ShardId};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -34,6 +35,8 @@ pub(super) struct ShardTask {
     image: Arc<MetadataImage>,
     calls: FuturesUnordered<Call>,
     replies: HashMap<Token, oneshot::Sender<Outcome>>,
+    /// Requests that are followed, until an append is sent for them or they are answered.
+    traces: Vec<(Token, Trace)>,
     released: Vec<oneshot::Sender<()>>,
     next_token: u64,
     state: watch::Sender<ShardState>,
@@ -50,6 +53,7 @@ impl ShardTask {
             image,
             calls: FuturesUnordered::new(),
             replies: HashMap::new(),
+            traces: Vec::new(),
             released: Vec::new(),
             next_token: 0,
             state,
@@ -112,10 +116,15 @@ impl ShardTask {
     fn message(&mut self, message: Message) {
         let now = self.runtime.now();
         match message {
-            Message::Request(request, reply) => {
+            Message::Request(request, trace, reply) => {
                 self.next_token += 1;
                 let token = Token(self.next_token);
                 self.replies.insert(token, reply);
+                if let Some(trace) = trace {
+                    // What is to be called for others is not part of it.
+                    self.carry_out();
+                    self.traces.push((token, trace));
+                }
                 self.shard.handle(token, *request, &self.image, now);
             }
             Message::Offsets(reply) => {
@@ -193,6 +202,7 @@ impl ShardTask {
         while let Some(action) = self.shard.next_action() {
             match action {
                 Action::Reply(token, outcome) => {
+                    self.traces.retain(|(traced, _)| *traced != token);
                     if let Some(reply) = self.replies.remove(&token) {
                         // The client may have gone away.
                         let _ = reply.send(outcome);
@@ -224,13 +234,36 @@ impl ShardTask {
     }
 
     fn start(&mut self, action: Action) {
+        let trace = self.trace_of(&action);
         match self.leader() {
-            Some(leader) => self.calls.push(Box::pin(broker_call::call(leader, action))),
+            Some(leader) => {
+                let call = broker_call::call(leader, action);
+                self.calls.push(match trace {
+                    Some(trace) => Box::pin(trace.scope(call)),
+                    None => Box::pin(call),
+                });
+            }
             None => {
                 let answer = Answer::unsent(&action);
                 self.calls.push(Box::pin(std::future::ready(answer)));
             }
         }
+    }
+
+    /// The trace of a call that requests wait for: the first of those that are followed. A call serves many of them and
+    /// is part of one trace; a parked request waits for others to come, and not for a call.
+    fn trace_of(&mut self, action: &Action) -> Option<Trace> {
+        if self.traces.is_empty() || !matches!(action, Action::Append { .. } | Action::Confirm { .. }) {
+            return None;
+        }
+        let waiting: HashSet<Token> = self.shard.waiting().collect();
+        let is_served = |(token, _): &(Token, Trace)| waiting.contains(token);
+        let first = self.traces.iter().find(|traced| is_served(traced)).cloned();
+        // A confirmation may come before the append that carries the records.
+        if matches!(action, Action::Append { .. }) {
+            self.traces.retain(|traced| !is_served(traced));
+        }
+        first.map(|(_, trace)| trace)
     }
 }
 

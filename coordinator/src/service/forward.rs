@@ -96,7 +96,7 @@ fn handle(runtime: &Runtime, image: &MetadataImage, request: ForwardRequest) -> 
         // Its sender knows better who owns what.
         Err(ErrorCode::CoordinatorLoadInProgress)
     } else {
-        send(runtime, image, request, version)
+        send(runtime, image, request, version, trace.clone())
     };
     Pending {
         correlation,
@@ -113,11 +113,12 @@ fn join_trace(request: &ForwardRequest) -> Option<Trace> {
         return None;
     }
     let trace = Trace::join(&request.traceparent, "coordinator")?;
+    let shard = request.shard.as_ref().map_or(-1, |shard| shard.index);
     trace.set("api.key", i64::from(request.api_key));
-    trace.set(
-        "shard",
-        i64::from(request.shard.as_ref().map_or(-1, |shard| shard.index)),
-    );
+    trace.set("shard", i64::from(shard));
+    trace
+        .log_span()
+        .in_scope(|| tracing::debug!(api_key = request.api_key, shard, "serving a traced request"));
     Some(trace)
 }
 
@@ -126,6 +127,7 @@ fn send(
     image: &MetadataImage,
     request: ForwardRequest,
     version: i16,
+    trace: Option<Trace>,
 ) -> Result<oneshot::Receiver<Outcome>, ErrorCode> {
     let shard = request.shard.ok_or(ErrorCode::InvalidRequest)?;
     let shard = ShardId::try_from(shard).map_err(|_| ErrorCode::InvalidRequest)?;
@@ -137,7 +139,7 @@ fn send(
         member_uuid: Uuid::new_v4(),
     };
     let decoded = api::decode(request.api_key, request.body, &context)?;
-    runtime.send(shard, decoded)
+    runtime.send(shard, decoded, trace)
 }
 
 async fn answer(pending: Pending) -> ForwardResponse {

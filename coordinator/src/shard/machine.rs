@@ -205,6 +205,11 @@ impl Shard {
         }
     }
 
+    /// Requests whose replies are computed and wait for the leader.
+    pub fn waiting(&self) -> impl Iterator<Item = Token> {
+        self.replies.tokens()
+    }
+
     /// The groups, for figures that may be ahead of the log.
     #[must_use]
     pub fn groups(&self) -> &Groups {

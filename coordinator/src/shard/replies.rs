@@ -74,6 +74,10 @@ impl Replies {
         self.waiting.is_empty()
     }
 
+    pub(super) fn tokens(&self) -> impl Iterator<Item = Token> {
+        self.waiting.iter().map(|waiting| waiting.token)
+    }
+
     pub(super) fn drain(&mut self) -> impl Iterator<Item = Token> {
         self.waiting.drain(..).map(|waiting| waiting.token)
     }

@@ -3,9 +3,8 @@
 use highwater_proto::grpc::controller_client::ControllerClient;
 use parking_lot::Mutex;
 use tonic::Status;
-use tonic::transport::Channel;
 
-use crate::transport::{Dialer, MAX_MESSAGE_BYTES};
+use crate::transport::{Channel, Dialer, MAX_MESSAGE_BYTES};
 
 /// Metadata of a refusal: host and port of the active controller.
 const ACTIVE_CONTROLLER: &str = "highwater-active-controller";

@@ -9,12 +9,12 @@ use highwater_proto::types::Revision;
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
-use tonic::transport::Channel;
 
 use crate::session::controllers::Controllers;
 use crate::session::{
     Identity, LinkError, LinkOptions, Question, Recovery, Registration, Reply, stream, watch as metadata_watch,
 };
+use crate::transport::Channel;
 
 /// Questions and answers that may wait.
 const QUESTIONS: usize = 64;

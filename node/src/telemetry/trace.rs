@@ -1,10 +1,12 @@
 //! Traces of requests through the cluster, sent by OTLP. Off unless `otel.exporter.otlp.endpoint` is set; then
-//! [`Trace::root`] is one look at a pointer that is not there.
+//! [`Trace::root`] is one look at a pointer that is not there, and [`Trace::current`] one at the task.
 //!
-//! A trace begins where a client's request arrives. Spans of other processes join it by W3C's `traceparent`.
+//! A trace begins where a client's request arrives, or where a process begins something by itself. Spans of other
+//! processes join it by W3C's `traceparent`: gRPC calls that are made within [`Trace::scope`] carry it by themselves.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
+use std::future::Future;
 use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
 
@@ -15,13 +17,20 @@ use opentelemetry_otlp::{ExporterBuildError, SpanExporter, WithExportConfig as _
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::propagation::TraceContextPropagator;
 use opentelemetry_sdk::trace::{Sampler, SdkTracer, SdkTracerProvider, SpanExporter as Export};
+use tracing::Instrument as _;
 
 use crate::config::OtelConfig;
+use crate::telemetry::logging::TRACE_TARGET;
 
 /// The name of W3C's header, in gRPC metadata and in our messages.
 pub const TRACEPARENT: &str = "traceparent";
 
 static TRACING: OnceLock<Tracing> = OnceLock::new();
+
+tokio::task_local! {
+    /// The span within which the task works.
+    static CURRENT: Trace;
+}
 
 struct Tracing {
     tracer: SdkTracer,
@@ -65,6 +74,12 @@ pub fn start_with(exporter: impl Export + 'static, sample_ratio: f64, service: &
     });
 }
 
+/// True if traces are taken in this process.
+#[must_use]
+pub fn is_on() -> bool {
+    TRACING.get().is_some()
+}
+
 /// Sends what was not sent yet. For the end of a process; blocks for at most a few seconds.
 pub fn finish_tracing() {
     if let Some(tracing) = TRACING.get()
@@ -96,12 +111,44 @@ impl std::fmt::Debug for Trace {
 }
 
 impl Trace {
-    /// Begins a trace of a request, if traces are taken and this one is chosen.
+    /// Begins a trace of a client's request, if traces are taken and this one is chosen.
     #[must_use]
-    pub fn root(name: impl Into<Cow<'static, str>>) -> Option<Self> {
+    pub fn root(name: &'static str) -> Option<Self> {
+        Self::begin(name, SpanKind::Server)
+    }
+
+    /// Begins a trace of something that the process does by itself, if traces are taken and this one is chosen.
+    #[must_use]
+    pub fn background(name: &'static str) -> Option<Self> {
+        Self::begin(name, SpanKind::Internal)
+    }
+
+    // Names are never made for the purpose: it would cost something for each request that is not followed.
+    fn begin(name: &'static str, kind: SpanKind) -> Option<Self> {
         let tracing = TRACING.get()?;
         (rand::random::<f64>() < tracing.sample_ratio)
-            .then(|| Self::open(tracing, name.into(), SpanKind::Server, &Context::new(), None))
+            .then(|| Self::open(tracing, name.into(), kind, &Context::new(), None))
+    }
+
+    /// The span that the task works within, if it is followed: see [`Self::scope`].
+    #[must_use]
+    pub fn current() -> Option<Self> {
+        CURRENT.try_with(Self::clone).ok()
+    }
+
+    /// Runs a future within the span: its log lines carry the trace's id, and so do the gRPC calls that it makes. What
+    /// it spawns does not.
+    pub fn scope<F: Future>(self, future: F) -> impl Future<Output = F::Output> + use<F> {
+        let log = self.log_span();
+        CURRENT.scope(self, future).instrument(log)
+    }
+
+    /// As [`Self::scope`], where there may be no span.
+    pub async fn scope_of<F: Future>(trace: Option<Self>, future: F) -> F::Output {
+        match trace {
+            Some(trace) => trace.scope(future).await,
+            None => future.await,
+        }
     }
 
     /// Goes on with the trace that another process began; `None` if traces are not taken here, or the header is none.
@@ -127,7 +174,7 @@ impl Trace {
         let context = parent.with_span(span);
         let trace_id = context.span().span_context().trace_id();
         Self(Arc::new(Open {
-            log: tracing::error_span!("trace", %trace_id),
+            log: tracing::error_span!(target: TRACE_TARGET, "trace", %trace_id),
             context,
         }))
     }
@@ -169,7 +216,7 @@ impl Trace {
         carrier.remove(TRACEPARENT).unwrap_or_default()
     }
 
-    /// Log lines within it carry the trace's id.
+    /// Log lines within it carry the trace's id, at every level that is logged.
     #[must_use]
     pub fn log_span(&self) -> tracing::Span {
         self.0.log.clone()

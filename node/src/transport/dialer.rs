@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
-use tonic::transport::{Channel, Endpoint, Uri};
+use tonic::transport::{Endpoint, Uri};
 
-use crate::transport::{Connection, MemoryNetwork, PeerAddress};
+use crate::transport::{Channel, Connection, MemoryNetwork, PeerAddress};
 
 /// HTTP/2 flow-control window of one stream and of one connection, in bytes.
 pub(crate) const STREAM_WINDOW_BYTES: u32 = 2 * 1024 * 1024;
@@ -89,7 +89,7 @@ impl Dialer {
             let (dialer, target) = (dialer.clone(), Arc::clone(&target));
             async move { dialer.connect(&target, port).await.map(TokioIo::new) }
         });
-        endpoint(host, port)
+        let channel = endpoint(host, port)
             .user_agent(concat!("highwater/", env!("CARGO_PKG_VERSION")))
             .unwrap_or_else(|_| endpoint(host, port))
             .http2_keep_alive_interval(self.options.keep_alive_interval)
@@ -97,7 +97,8 @@ impl Dialer {
             .keep_alive_while_idle(true)
             .initial_stream_window_size(STREAM_WINDOW_BYTES)
             .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
-            .connect_with_connector_lazy(connector)
+            .connect_with_connector_lazy(connector);
+        channel.into()
     }
 
     /// A raw connection to one endpoint.

@@ -7,13 +7,15 @@ mod dialer;
 mod listener;
 mod memory;
 mod serve;
+mod traced;
 
 pub use calls::{CallCounts, ConnectInfo, CountCalls};
 pub use connection::{Connection, PeerAddress};
 pub use dialer::{Connect, DialOptions, Dialer};
 pub use listener::Listener;
 pub use memory::MemoryNetwork;
-pub use serve::{serve, server};
+pub use serve::{Server, serve, server};
+pub use traced::{Channel, JoinTraces};
 
 /// Largest gRPC message that is sent or accepted, in bytes. tonic bounds messages per client and per service: pass it to
 /// `max_decoding_message_size` and `max_encoding_message_size` of each.

@@ -4,27 +4,32 @@ use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use tokio_util::sync::CancellationToken;
-use tonic::transport::Server;
 use tonic::transport::server::Router;
 use tower::layer::util::{Identity, Stack};
 
 use crate::transport::dialer::{CONNECTION_WINDOW_BYTES, STREAM_WINDOW_BYTES};
-use crate::transport::{CountCalls, DialOptions, Listener};
+use crate::transport::{CountCalls, DialOptions, JoinTraces, Listener};
+
+/// What every call goes through.
+type Layers = Stack<JoinTraces, Stack<CountCalls, Identity>>;
+/// A tonic server whose calls are counted and traced.
+pub type Server = tonic::transport::Server<Layers>;
 
 /// Calls in flight on one connection before further ones wait.
 const MAX_STREAMS_PER_CONNECTION: u32 = 4096;
 
 /// A tonic server with our bounds; add services and pass the router to [`serve`].
 #[must_use]
-pub fn server() -> Server<Stack<CountCalls, Identity>> {
+pub fn server() -> Server {
     let options = DialOptions::default();
-    Server::builder()
+    tonic::transport::Server::builder()
         .http2_keepalive_interval(Some(options.keep_alive_interval))
         .http2_keepalive_timeout(Some(options.keep_alive_timeout))
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
         .max_concurrent_streams(MAX_STREAMS_PER_CONNECTION)
         .layer(CountCalls)
+        .layer(JoinTraces)
 }
 
 /// Serves until `stop` is cancelled, then lets calls in flight finish for at most `grace` and cuts the connections that
@@ -33,7 +38,7 @@ pub fn server() -> Server<Stack<CountCalls, Identity>> {
 /// # Errors
 /// Those of tonic's server.
 pub async fn serve(
-    router: Router<Stack<CountCalls, Identity>>,
+    router: Router<Layers>,
     listener: Listener,
     stop: CancellationToken,
     grace: Duration,

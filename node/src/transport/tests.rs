@@ -46,13 +46,13 @@ fn echo_on(listener: Listener, stop: &CancellationToken) -> tokio::task::JoinHan
     tokio::spawn(async move { serving.await.unwrap() })
 }
 
-fn client(dialer: &Dialer, host: &str, port: u16) -> CoordinatorClient<tonic::transport::Channel> {
+fn client(dialer: &Dialer, host: &str, port: u16) -> CoordinatorClient<Channel> {
     CoordinatorClient::new(dialer.channel(host, port))
         .max_decoding_message_size(MAX_MESSAGE_BYTES)
         .max_encoding_message_size(MAX_MESSAGE_BYTES)
 }
 
-async fn echo(client: &mut CoordinatorClient<tonic::transport::Channel>, body: Vec<u8>) -> Result<Vec<u8>, Status> {
+async fn echo(client: &mut CoordinatorClient<Channel>, body: Vec<u8>) -> Result<Vec<u8>, Status> {
     let request = grpc::ForwardRequest {
         correlation: 7,
         body: body.into(),

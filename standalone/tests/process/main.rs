@@ -8,6 +8,7 @@
 
 mod client;
 mod command_line;
+mod documents;
 mod highwater;
 mod interfaces;
 mod open_files;

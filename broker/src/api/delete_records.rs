@@ -1,10 +1,11 @@
 //! DeleteRecords (21): makes an offset the first that can be read of a partition.
 
+use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
-use highwater_proto::kafka::messages::delete_records::request::DeleteRecordsPartition;
+use highwater_proto::kafka::messages::delete_records::request::DeleteRecordsTopic;
 use highwater_proto::kafka::messages::delete_records::response::{
     DeleteRecordsPartitionResult, DeleteRecordsTopicResult,
 };
@@ -35,13 +36,12 @@ impl Api for DeleteRecords {
         let timeout = Duration::from_millis(u64::try_from(request.timeout_ms).unwrap_or(0)).min(MAX_WAIT);
         let deadline = Instant::now() + timeout;
         // All are deleted before the first is waited for.
-        let deleted: Vec<(ByteStr, Vec<Deletion>)> = request
-            .topics
+        let deleted: Vec<(ByteStr, Vec<Deletion>)> = wanted(&request.topics)
             .into_iter()
-            .map(|topic| {
-                let partitions = topic.partitions.iter();
-                let deletions = partitions.map(|it| Deletion::begin(&context.broker, &topic.name, it));
-                (topic.name.clone(), deletions.collect())
+            .map(|(topic, offsets)| {
+                let offsets = offsets.into_iter();
+                let deletions = offsets.map(|(index, offset)| Deletion::begin(&context.broker, topic, index, offset));
+                (topic.clone(), deletions.collect())
             })
             .collect();
         let mut topics = Vec::with_capacity(deleted.len());
@@ -63,6 +63,17 @@ impl Api for DeleteRecords {
     }
 }
 
+/// The offset of each partition. As in Apache Kafka the last one counts of a partition that is named again: each costs a
+/// lock of the log and a wait.
+fn wanted(topics: &[DeleteRecordsTopic]) -> BTreeMap<&ByteStr, BTreeMap<i32, i64>> {
+    let mut wanted: BTreeMap<&ByteStr, BTreeMap<i32, i64>> = BTreeMap::new();
+    for topic in topics {
+        let offsets = topic.partitions.iter().map(|it| (it.partition_index, it.offset));
+        wanted.entry(&topic.name).or_default().extend(offsets);
+    }
+    wanted
+}
+
 /// What was begun for one partition.
 struct Deletion {
     index: i32,
@@ -70,10 +81,10 @@ struct Deletion {
 }
 
 impl Deletion {
-    fn begin(broker: &Broker, topic: &str, wanted: &DeleteRecordsPartition) -> Self {
+    fn begin(broker: &Broker, topic: &str, index: i32, offset: i64) -> Self {
         Self {
-            index: wanted.partition_index,
-            begun: delete(broker, topic, wanted.partition_index, wanted.offset),
+            index,
+            begun: delete(broker, topic, index, offset),
         }
     }
 

@@ -1,6 +1,6 @@
 //! DescribeConfigs (32): every config of topics and brokers, with where its value comes from.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::ops::RangeInclusive;
 
 use highwater_proto::config::{
@@ -56,7 +56,9 @@ fn describe(
         };
         match configs {
             Ok(configs) => {
-                let wanted = configs.into_iter().filter(|config| is_asked(resource, config.name));
+                let keys = asked_keys(resource);
+                let is_asked = |name| keys.as_ref().is_none_or(|keys| keys.contains(name));
+                let wanted = configs.into_iter().filter(|config| is_asked(config.name));
                 result.configs = wanted.map(|config| row(config, request)).collect();
             }
             Err(refused) => {
@@ -72,15 +74,17 @@ fn describe(
     }
 }
 
+/// Characters of a name in a message that all resources of a request are answered with: the longest of a topic. A longer
+/// one would be multiplied by as many resources as fit into the request.
+const MAX_NAME_SHOWN: usize = 249;
+
 /// A type that does not exist spoils the whole request (rule 169).
 fn unknown_type(resource: &DescribeConfigsResource) -> Option<Refused> {
     let kind = resource.resource_type;
     let known = [TOPIC, BROKER, BROKER_LOGGER, CLIENT_METRICS, GROUP].contains(&kind);
     let message = || {
-        format!(
-            "Unexpected resource type {kind} for resource {}.",
-            resource.resource_name
-        )
+        let name: String = resource.resource_name.chars().take(MAX_NAME_SHOWN).collect();
+        format!("Unexpected resource type {kind} for resource {name}.")
     };
     (!known).then(|| Refused::new(ErrorCode::InvalidRequest, message()))
 }
@@ -156,12 +160,10 @@ pub(super) fn own_id(name: &str, asked: NodeId) -> Result<(), Refused> {
     }
 }
 
-/// No keys at all means all of them.
-fn is_asked(resource: &DescribeConfigsResource, name: &str) -> bool {
-    match &resource.configuration_keys {
-        Some(keys) if !keys.is_empty() => keys.iter().any(|key| &**key == name),
-        _ => true,
-    }
+/// The names of the configs that are asked for. No keys at all means all of them.
+fn asked_keys(resource: &DescribeConfigsResource) -> Option<HashSet<&str>> {
+    let keys = resource.configuration_keys.as_ref().filter(|keys| !keys.is_empty())?;
+    Some(keys.iter().map(|key| &**key).collect())
 }
 
 fn row(config: DescribedConfig, request: &DescribeConfigsRequest) -> DescribeConfigsResourceResult {

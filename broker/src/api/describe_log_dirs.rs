@@ -1,6 +1,6 @@
 //! DescribeLogDirs (35): how large the partitions on this broker's disk are, and how much room the disk has.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::ops::RangeInclusive;
 use std::path::{Path, absolute};
 use std::sync::Arc;
@@ -67,9 +67,10 @@ fn space_of(root: &Path) -> Option<(i64, i64)> {
 /// Those of the partitions that were asked for, by topic. Without a list all are.
 fn topics(partitions: &[Arc<Partition>], asked: Option<&[DescribableLogDirTopic]>) -> Vec<DescribeLogDirsTopic> {
     let mut topics: BTreeMap<&str, Vec<DescribeLogDirsPartition>> = BTreeMap::new();
+    let asked = asked.map(named);
     for partition in partitions {
-        let name = &**partition.topic().name();
-        if !asked.is_none_or(|asked| names(asked, name, partition.index().get())) {
+        let (name, index) = (&**partition.topic().name(), partition.index().get());
+        if !asked.as_ref().is_none_or(|asked| asked.contains(&(name, index))) {
             continue;
         }
         let Some(ends) = partition.ends() else { continue };
@@ -93,8 +94,11 @@ fn topics(partitions: &[Arc<Partition>], asked: Option<&[DescribableLogDirTopic]
     topics.into_iter().map(topic).collect()
 }
 
-fn names(asked: &[DescribableLogDirTopic], topic: &str, partition: i32) -> bool {
-    asked
-        .iter()
-        .any(|asked| &*asked.topic == topic && asked.partitions.contains(&partition))
+/// Looked up for each partition that is here: a list would be walked for each.
+fn named(asked: &[DescribableLogDirTopic]) -> HashSet<(&str, i32)> {
+    let pairs = asked.iter().flat_map(|asked| {
+        let indexes = asked.partitions.iter();
+        indexes.map(|index| (&*asked.topic, *index))
+    });
+    pairs.collect()
 }

@@ -38,7 +38,16 @@ impl Api for FindCoordinator {
         // One image for all keys: an answer does not mix two.
         let image = context.broker.image();
         if version >= MANY_KEYS {
-            let find = |key| coordinator(context, &image, request.key_type, key);
+            // A key of two bytes is answered with a host name or a text: as much as requests may have is enough.
+            let mut left = context.broker.limits().max_request_bytes;
+            let find = |key: ByteStr| {
+                if left == 0 {
+                    return refused(key, ErrorCode::InvalidRequest, None);
+                }
+                let found = coordinator(context, &image, request.key_type, key);
+                left = left.saturating_sub(size(&found));
+                found
+            };
             let coordinators = request.coordinator_keys.into_iter().map(find).collect();
             return FindCoordinatorResponse {
                 coordinators,
@@ -63,15 +72,25 @@ fn coordinator(context: &RequestContext, image: &MetadataImage, key_type: i8, ke
             found.key = key;
             found
         }
-        Err((error, message)) => Coordinator {
-            key,
-            node_id: -1,
-            port: -1,
-            error_code: error.code(),
-            error_message: Some(ByteStr::from(message)),
-            ..Coordinator::default()
-        },
+        Err((error, message)) => refused(key, error, Some(ByteStr::from(message))),
     }
+}
+
+fn refused(key: ByteStr, error: ErrorCode, error_message: Option<ByteStr>) -> Coordinator {
+    Coordinator {
+        key,
+        node_id: -1,
+        port: -1,
+        error_code: error.code(),
+        error_message,
+        ..Coordinator::default()
+    }
+}
+
+/// About what it takes on the wire, in bytes: numbers and lengths are fewer than 20.
+fn size(coordinator: &Coordinator) -> usize {
+    let message = coordinator.error_message.as_deref().map_or(0, str::len);
+    20 + coordinator.key.len() + coordinator.host.len() + message
 }
 
 fn find(

@@ -1,5 +1,6 @@
 //! ListPartitionReassignments (46): what is on its way, from this broker's image.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
 
 use highwater_proto::kafka::ByteStr;
@@ -37,14 +38,18 @@ fn list(image: &MetadataImage, request: &ListPartitionReassignmentsRequest) -> L
             .topics()
             .filter_map(|topic| row(topic, topic.indexed_partitions().map(|(index, _)| index)))
             .collect(),
-        // Topics that are not there are left out.
-        Some(asked) => asked
-            .iter()
-            .filter_map(|asked| {
-                let indexes = asked.partition_indexes.iter().copied().map(PartitionIndex);
-                row(image.topic(&asked.name)?, indexes)
-            })
-            .collect(),
+        // Topics that are not there are left out. Each partition is listed once, however often it is named: three lists of
+        // replicas are much longer than its number.
+        Some(asked) => {
+            let mut named: BTreeMap<&str, BTreeSet<PartitionIndex>> = BTreeMap::new();
+            for topic in asked {
+                let indexes = topic.partition_indexes.iter().copied().map(PartitionIndex);
+                named.entry(&topic.name).or_default().extend(indexes);
+            }
+            let rows = named.into_iter();
+            rows.filter_map(|(name, indexes)| row(image.topic(name)?, indexes.into_iter()))
+                .collect()
+        }
     };
     ListPartitionReassignmentsResponse {
         topics,

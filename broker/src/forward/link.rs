@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use highwater_node::transport::{Channel, MAX_MESSAGE_BYTES};
+use highwater_node::transport::{Channel, MAX_BODY_BYTES, MAX_MESSAGE_BYTES};
 use highwater_proto::grpc::coordinator_client::CoordinatorClient;
 use highwater_proto::grpc::{ForwardRequest, ForwardResponse};
 use highwater_proto::kafka::ErrorCode;
@@ -126,6 +126,10 @@ impl Link {
         epoch: CoordinatorEpoch,
         image_revision: Revision,
     ) -> Result<Reply, ErrorCode> {
+        // Only where `socket.request.max.bytes` was raised.
+        if request.body.len() > MAX_BODY_BYTES {
+            return Err(ErrorCode::InvalidRequest);
+        }
         let (sender, receiver) = oneshot::channel();
         let shard = request.shard;
         let mut in_flight = self.in_flight.lock();

@@ -3,7 +3,7 @@
 use std::pin::Pin;
 
 use futures_util::{Stream, StreamExt as _, stream::FuturesUnordered};
-use highwater_node::transport::{MemoryNetwork, serve, server};
+use highwater_node::transport::{MAX_BODY_BYTES, MemoryNetwork, serve, server};
 use highwater_proto::grpc::coordinator_server::{Coordinator, CoordinatorServer};
 use highwater_proto::grpc::{self, ForwardRequest};
 use highwater_proto::metadata::{
@@ -448,4 +448,18 @@ async fn a_shard_without_a_live_owner_is_nobodys() {
     scene.announce([Change::PutNodeState(NodeId(1), NodeState::Fenced)]);
     assert_eq!(within(scene.forward(1, "fenced")).await, MOVED);
     assert!(scene.first.seen.try_recv().is_err());
+}
+
+#[tokio::test]
+async fn a_body_that_no_message_can_carry_is_refused_alone() {
+    let mut scene = Scene::new();
+    let before = scene.forward(0, "before");
+    let large = ForwardedRequest {
+        body: Bytes::from(vec![0; MAX_BODY_BYTES + 1]),
+        ..request(0, "")
+    };
+    let large = scene.forwarder.forward(&scene.image, large);
+    assert_eq!(within(large).await.err(), Some(ErrorCode::InvalidRequest));
+    scene.first.next().await.reply(b"still there");
+    assert_eq!(within(before).await.unwrap().body, "still there");
 }

@@ -90,9 +90,10 @@ async fn rule_107_what_is_altered_is_listed_when_the_answer_is_there() {
         };
         let answer = client.call(0, &request).await;
         assert_eq!(answer.error_code, 0);
-        answer.topics.len()
+        answer.topics.iter().map(|topic| topic.partitions.len()).sum::<usize>()
     };
     assert_eq!(named("a", &[0, 1, 9, -1]).await, 1);
+    assert_eq!(named("a", &[1, 1, 1]).await, 1, "once, however often it is named");
     assert_eq!(named("a", &[0, 2]).await, 0, "nothing is on its way there");
     assert_eq!(named("x", &[0]).await, 0, "unknown topics are left out");
 }

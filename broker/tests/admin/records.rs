@@ -114,6 +114,39 @@ async fn rule_100_what_records_cannot_be_deleted_of() {
 }
 
 #[tokio::test]
+async fn the_last_offset_counts_of_a_partition_that_is_named_again() {
+    let cluster = Cluster::start().await;
+    cluster.create("t", 2, &[]).await;
+    let mut client = cluster.connect().await;
+    assert_eq!(produce(&mut client, "t", batch(&["a", "b", "c", "d"])).await, 0);
+    let partition = |partition_index, offset| DeleteRecordsPartition {
+        partition_index,
+        offset,
+        ..Default::default()
+    };
+    let topic = |partitions| DeleteRecordsTopic {
+        name: "t".into(),
+        partitions,
+        ..Default::default()
+    };
+    let request = DeleteRecordsRequest {
+        topics: vec![
+            topic(vec![partition(0, 3), partition(0, 2)]),
+            topic(vec![partition(1, 0), partition(0, 1)]),
+        ],
+        timeout_ms: 5_000,
+        ..Default::default()
+    };
+    let answer = client.call(2, &request).await;
+    let rows = answer.topics.iter().flat_map(|topic| &topic.partitions);
+    let rows: Vec<_> = rows
+        .map(|it| (it.partition_index, it.low_watermark, it.error_code))
+        .collect();
+    assert_eq!(rows, [(0, 1, 0), (1, 0, 0)]);
+    assert_eq!(earliest(&mut client, "t").await, 1, "neither 2 nor 3");
+}
+
+#[tokio::test]
 async fn log_dirs_name_the_size_of_partitions_and_disk() {
     let cluster = Cluster::start().await;
     cluster.create("t", 2, &[]).await;

@@ -47,11 +47,20 @@ pub struct Cluster {
 
 impl Cluster {
     pub async fn start() -> Self {
+        Self::start_with(&[]).await
+    }
+
+    pub async fn start_with(configs: &[(&str, &str)]) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let partitions = ("offsets.topic.num.partitions".to_owned(), "4".to_owned());
-        let replicas = ("offsets.topic.replication.factor".to_owned(), "1".to_owned());
+        let own = [
+            ("offsets.topic.num.partitions", "4"),
+            ("offsets.topic.replication.factor", "1"),
+        ];
+        let values = own.iter().chain(configs);
         let fixed = StaticValues {
-            values: BTreeMap::from([partitions, replicas]),
+            values: values
+                .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+                .collect(),
             ..StaticValues::default()
         };
         let (controller, images) = ToyController::new(image());

@@ -122,3 +122,25 @@ async fn each_key_has_its_own_answer() {
         .collect();
     assert_eq!(rows, [("orders", 0, BROKER.get()), ("test", 15, -1)]);
 }
+
+#[tokio::test]
+async fn short_keys_do_not_make_a_reply_without_bound() {
+    const LIMIT_BYTES: usize = 20_000;
+    let cluster = Cluster::start_with(&[("socket.request.max.bytes", "20000")]).await;
+    cluster.create_offsets(4).await;
+    let mut client = cluster.connect().await;
+    let answer = client.call(6, &many(&["g"; 300], 0)).await;
+    assert!(answer.coordinators.iter().all(|it| it.error_code == 0), "as Kafka does");
+    let keys = vec!["g"; 9_000];
+    let answer = client.call(6, &many(&keys, 0)).await;
+    let (found, refused) = answer
+        .coordinators
+        .split_at(answer.coordinators.partition_point(|it| it.error_code == 0));
+    assert_eq!(found.len() + refused.len(), keys.len());
+    assert!((300..LIMIT_BYTES / 20).contains(&found.len()), "{}", found.len());
+    assert!(
+        refused
+            .iter()
+            .all(|it| it.error_code == 42 && it.host.is_empty() && it.error_message.is_none())
+    );
+}

@@ -1,5 +1,6 @@
 //! OffsetFetch (rule 84).
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use highwater_proto::kafka::ErrorCode;
@@ -10,44 +11,76 @@ use super::offsets::CommittedOffset;
 use super::reply::{FetchedGroup, FetchedPartition, FetchedTopic};
 use super::request::{FetchGroup, FetchTopic, OffsetFetch};
 
+/// Text of offsets that one request gets more than once, in bytes. A partition is named with four bytes and answered with
+/// up to 4 KiB, so that one that is named a million times would make a short request ask for a reply without bound.
+const MAX_REPEATED_TEXT: usize = 1 << 20;
+
+/// Offsets with a text that a request was answered with.
+struct Answered<'a> {
+    offsets: HashSet<(&'a str, &'a str, i32)>,
+    /// Bytes of text that may still be repeated.
+    text_left: usize,
+}
+
+impl<'a> Answered<'a> {
+    /// Counts an answer; false if it repeats more than one request gets.
+    fn admits(&mut self, group: &'a str, topic: &'a str, partition: i32, text: &str) -> bool {
+        if text.is_empty() || self.offsets.insert((group, topic, partition)) {
+            return true;
+        }
+        let left = self.text_left.checked_sub(text.len());
+        self.text_left = left.unwrap_or(self.text_left);
+        left.is_some()
+    }
+}
+
 impl Groups {
     /// The committed offsets, in the order of the request; brokers ask once for all of a group. What was committed for
     /// another topic of the same name does not count.
-    pub(super) fn offset_fetch(&self, request: &OffsetFetch, image: &MetadataImage) -> Vec<FetchedGroup> {
-        let fetch = |group: &FetchGroup| FetchedGroup {
+    pub(super) fn offset_fetch<'a>(&self, request: &'a OffsetFetch, image: &MetadataImage) -> Vec<FetchedGroup> {
+        let mut answered = Answered {
+            offsets: HashSet::new(),
+            text_left: MAX_REPEATED_TEXT,
+        };
+        let fetch = |group: &'a FetchGroup| FetchedGroup {
             group_id: Arc::clone(&group.group_id),
             error: ErrorCode::None,
             topics: match &group.topics {
-                Some(topics) => self.fetch_topics(&group.group_id, topics, request.require_stable, image),
+                Some(topics) => {
+                    let fetch = |topic| self.fetch_topic(group, topic, request.require_stable, image, &mut answered);
+                    topics.iter().map(fetch).collect()
+                }
                 None => self.fetch_all(&group.group_id, request.require_stable, image),
             },
         };
         request.groups.iter().map(fetch).collect()
     }
 
-    fn fetch_topics(
+    /// A partition that is named again is answered again, as Apache Kafka does, as far as [`MAX_REPEATED_TEXT`] goes.
+    fn fetch_topic<'a>(
         &self,
-        group: &str,
-        topics: &[FetchTopic],
+        group: &'a FetchGroup,
+        topic: &'a FetchTopic,
         require_stable: bool,
         image: &MetadataImage,
-    ) -> Vec<FetchedTopic> {
-        let fetch = |topic: &FetchTopic| FetchedTopic {
-            name: Arc::clone(&topic.name),
-            partitions: topic
-                .partitions
-                .iter()
-                .map(|partition| {
-                    if require_stable && self.offsets.is_pending(group, &topic.name, *partition) {
-                        return unstable(*partition);
-                    }
-                    let stored = self.offsets.get(group, &topic.name, *partition);
-                    let stored = stored.filter(|stored| is_of_topic(stored, &topic.name, image));
-                    stored.map_or_else(|| missing(*partition), |stored| found(*partition, stored))
-                })
-                .collect(),
+        answered: &mut Answered<'a>,
+    ) -> FetchedTopic {
+        let (group, name) = (&*group.group_id, &*topic.name);
+        let fetch = |partition: i32| {
+            if require_stable && self.offsets.is_pending(group, name, partition) {
+                return refused(partition, ErrorCode::UnstableOffsetCommit);
+            }
+            let stored = self.offsets.get(group, name, partition);
+            match stored.filter(|stored| is_of_topic(stored, name, image)) {
+                Some(stored) if answered.admits(group, name, partition, &stored.metadata) => found(partition, stored),
+                Some(_) => refused(partition, ErrorCode::InvalidRequest),
+                None => missing(partition),
+            }
         };
-        topics.iter().map(fetch).collect()
+        FetchedTopic {
+            name: Arc::clone(&topic.name),
+            partitions: topic.partitions.iter().copied().map(fetch).collect(),
+        }
     }
 
     fn fetch_all(&self, group: &str, require_stable: bool, image: &MetadataImage) -> Vec<FetchedTopic> {
@@ -56,7 +89,7 @@ impl Groups {
             let of_topic = partitions.iter().filter(|(_, stored)| is_of_topic(stored, name, image));
             let fetched = of_topic.map(|(partition, stored)| {
                 if require_stable && self.offsets.is_pending(group, name, *partition) {
-                    unstable(*partition)
+                    refused(*partition, ErrorCode::UnstableOffsetCommit)
                 } else {
                     found(*partition, stored)
                 }
@@ -98,9 +131,9 @@ fn missing(partition: i32) -> FetchedPartition {
     }
 }
 
-fn unstable(partition: i32) -> FetchedPartition {
+fn refused(partition: i32, error: ErrorCode) -> FetchedPartition {
     FetchedPartition {
-        error: ErrorCode::UnstableOffsetCommit,
+        error,
         ..missing(partition)
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use highwater_node::telemetry::Trace;
+use highwater_node::transport::MAX_BODY_BYTES;
 use highwater_proto::grpc::forward_response::ErrorCount;
 use highwater_proto::grpc::{ForwardRequest, ForwardResponse};
 use highwater_proto::kafka::ErrorCode;
@@ -150,6 +151,7 @@ async fn answer(pending: Pending) -> ForwardResponse {
         Err(error) => Err(error),
     };
     let encoded = outcome.and_then(|reply| api::encode(pending.api_key, pending.version, reply));
+    let encoded = encoded.and_then(|encoded| bounded(pending.api_key, encoded));
     let (error, encoded) = match encoded {
         Ok(encoded) => (0, encoded),
         Err(error) => (i32::from(error.code()), Encoded::default()),
@@ -165,5 +167,40 @@ async fn answer(pending: Pending) -> ForwardResponse {
                 count,
             })
             .collect(),
+    }
+}
+
+/// A reply that no message can carry: whoever asked has to ask for less at a time.
+fn bounded(api_key: i32, encoded: Encoded) -> Result<Encoded, ErrorCode> {
+    let bytes = encoded.body.len();
+    if bytes <= MAX_BODY_BYTES {
+        return Ok(encoded);
+    }
+    tracing::warn!(
+        api_key,
+        bytes,
+        limit = MAX_BODY_BYTES,
+        "a client asked for more than one reply can hold: it has to name fewer groups or partitions at a time"
+    );
+    Err(ErrorCode::InvalidRequest)
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+
+    #[test]
+    fn a_reply_that_would_end_the_stream_is_refused_alone() {
+        let of = |bytes| Encoded {
+            body: Bytes::from(vec![0; bytes]),
+            errors: Vec::new(),
+        };
+        assert!(bounded(9, of(MAX_BODY_BYTES)).is_ok());
+        assert_eq!(
+            bounded(9, of(MAX_BODY_BYTES + 1)).err(),
+            Some(ErrorCode::InvalidRequest)
+        );
     }
 }

@@ -21,5 +21,9 @@ pub use traced::{Channel, JoinTraces};
 /// `max_decoding_message_size` and `max_encoding_message_size` of each.
 pub const MAX_MESSAGE_BYTES: usize = 128 * 1024 * 1024;
 
+/// Largest body of a client's request or of its reply that one message carries, in bytes; the rest is for what goes with
+/// it. A larger message would end the stream, and with it what others wait for.
+pub const MAX_BODY_BYTES: usize = MAX_MESSAGE_BYTES - (1 << 20);
+
 #[cfg(test)]
 mod tests;

@@ -213,3 +213,26 @@ fn a_resource_that_is_named_twice_is_described_once() {
         1
     );
 }
+
+#[test]
+fn the_name_of_one_resource_does_not_fill_the_answer_for_all() {
+    let resource = |resource_type, name: String| DescribeConfigsResource {
+        resource_type,
+        resource_name: name.into(),
+        ..Default::default()
+    };
+    let topics = (0..1_000).map(|index| resource(TOPIC, format!("t{index}")));
+    let unknown = resource(99, "x".repeat(30_000));
+    let request = DescribeConfigsRequest {
+        resources: [unknown].into_iter().chain(topics).collect(),
+        ..Default::default()
+    };
+    let image = TestImage::new().broker(1, NodeState::Active, &[LISTENER]).build();
+    let answer = describe(&image, NodeId(1), &StaticValues::default(), &request);
+    assert!(answer.results.iter().all(|it| it.error_code == 42), "rule 169");
+    let lengths = answer
+        .results
+        .iter()
+        .map(|it| it.error_message.as_deref().unwrap_or_default().len());
+    assert!(lengths.max().is_some_and(|longest| longest < 400));
+}

@@ -175,6 +175,50 @@ fn rule_84_unknown_groups_and_partitions_read_as_minus_one() {
 }
 
 #[test]
+fn what_is_named_again_is_answered_again_but_not_without_bound() {
+    let mut h = Harness::new();
+    let mut request = commit("g", "t", 5);
+    request.topics[0].partitions[0].metadata = "x".repeat(4_096).into();
+    h.commit(request);
+    h.commit(commit("g", "plain", 6));
+    let mut fetched = |topics: Vec<FetchTopic>| {
+        let token = h.send(Request::OffsetFetch(OffsetFetch {
+            groups: vec![FetchGroup {
+                group_id: "g".into(),
+                topics: Some(topics),
+            }],
+            require_stable: false,
+        }));
+        let Reply::OffsetFetch(mut groups) = h.reply(token) else {
+            panic!()
+        };
+        let topics = groups.remove(0).topics.into_iter();
+        topics.flat_map(|topic| topic.partitions).collect::<Vec<_>>()
+    };
+    let of = |name: &str, times: usize| FetchTopic {
+        name: name.into(),
+        partitions: vec![0; times],
+    };
+    let some = fetched(vec![of("t", 5), of("plain", 3), of("t", 5)]);
+    let (text, none): (Vec<_>, Vec<_>) = some.iter().partition(|it| it.metadata.len() == 4_096);
+    assert_eq!((text.len(), none.len()), (10, 3));
+    assert!(some.iter().all(|it| it.error == ErrorCode::None));
+
+    for many in [vec![of("t", 100_000)], vec![of("t", 1); 100_000]] {
+        let many = fetched(many);
+        let bytes: usize = many.iter().map(|it| it.metadata.len()).sum();
+        assert!((1 << 20..2 << 20).contains(&bytes), "{bytes}");
+        let last = many.last().unwrap();
+        assert_eq!(
+            (many.len(), last.error, last.offset),
+            (100_000, ErrorCode::InvalidRequest, -1)
+        );
+    }
+    let plain = fetched(vec![of("plain", 100_000)]);
+    assert!(plain.iter().all(|it| it.error == ErrorCode::None && it.offset == 6));
+}
+
+#[test]
 fn rule_84_an_offset_of_another_topic_of_that_name_does_not_count() {
     let mut h = Harness::new();
     let id = h.create_topic("t", 1);

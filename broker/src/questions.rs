@@ -13,8 +13,8 @@ use crate::partitions::Partitions;
 
 /// How long a leader waits for its successor.
 const HAND_OVER_WAIT: Duration = Duration::from_millis(500);
-/// How long a leader takes no appends: the wait, and the time that the controller's decision may take. After that it goes
-/// on as leader.
+/// How long a leader takes no appends without hearing how it ended: the wait, and the time that the controller's decision
+/// may take. After that it goes on as leader.
 const HAND_OVER_LIMIT: Duration = Duration::from_secs(2);
 /// How soon, and how often at least, it looks how far the successors are.
 const FIRST_LOOK: Duration = Duration::from_millis(1);
@@ -28,24 +28,36 @@ pub(crate) fn answer(broker: &Arc<Broker>, link: &ControllerLink) {
         while let Some(question) = questions.recv().await {
             let (partitions, link) = (Arc::clone(broker.partitions()), link.clone());
             // Each for itself: a hand-over waits.
-            tokio::spawn(async move { link.reply(reply(&partitions, question).await) });
+            tokio::spawn(async move {
+                if let Some(reply) = reply(&partitions, question).await {
+                    link.reply(reply);
+                }
+            });
         }
     });
 }
 
-async fn reply(partitions: &Partitions, question: Question) -> Reply {
-    match question {
+async fn reply(partitions: &Partitions, question: Question) -> Option<Reply> {
+    let reply = match question {
         Question::LogEnds { id, replicas } => Reply::LogEnds {
             id,
             ends: replicas.iter().filter_map(|key| log_end(partitions, key)).collect(),
         },
         Question::HandOver { id, moves } => Reply::HandedOver {
             id,
-            ready: hand_over(partitions, moves).await,
+            ready: hand_over(partitions, id, moves).await,
         },
+        Question::Keep { id, kept } => {
+            let kept = kept
+                .iter()
+                .filter_map(|key| partitions.get(key.topic_id, key.partition));
+            kept.for_each(|partition| partition.end_hand_over(id));
+            return None;
+        }
         // A broker owns no shards: nothing of them is in flight here.
         Question::Release { id, shards } => Reply::Released { id, shards },
-    }
+    };
+    Some(reply)
 }
 
 fn log_end(partitions: &Partitions, key: &TopicPartition) -> Option<LogEnd> {
@@ -58,12 +70,13 @@ fn log_end(partitions: &Partitions, key: &TopicPartition) -> Option<LogEnd> {
 }
 
 /// Takes no more appends for these partitions, and waits until the next leaders have everything. Answers which have it.
-async fn hand_over(partitions: &Partitions, moves: Vec<LeaderMove>) -> Vec<TopicPartition> {
-    let mut open: Vec<_> = moves
-        .into_iter()
-        .filter_map(|wanted| Some((partitions.get(wanted.key.topic_id, wanted.key.partition)?, wanted)))
-        .filter(|(partition, wanted)| partition.begin_hand_over(wanted.leader_epoch, wanted.target, HAND_OVER_LIMIT))
-        .collect();
+async fn hand_over(partitions: &Partitions, id: i64, moves: Vec<LeaderMove>) -> Vec<TopicPartition> {
+    let begin = |wanted: LeaderMove| {
+        let partition = partitions.get(wanted.key.topic_id, wanted.key.partition)?;
+        let begun = partition.begin_hand_over(id, wanted.leader_epoch, wanted.target, HAND_OVER_LIMIT);
+        begun.then_some((partition, wanted))
+    };
+    let mut open: Vec<_> = moves.into_iter().filter_map(begin).collect();
     let deadline = Instant::now() + HAND_OVER_WAIT;
     let mut pause = FIRST_LOOK;
     let mut ready = Vec::with_capacity(open.len());

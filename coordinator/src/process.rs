@@ -165,7 +165,7 @@ async fn hand_over(coordinator: Coordinator, link: ControllerLink, shutdown: Shu
                 });
             }
             // What is asked of brokers.
-            Some(Question::LogEnds { .. } | Question::HandOver { .. }) => {}
+            Some(Question::LogEnds { .. } | Question::HandOver { .. } | Question::Keep { .. }) => {}
             None => return,
         }
     }

@@ -214,9 +214,9 @@ impl FlushTarget for Partition {
 impl State {
     fn check_append(&self, acks_all: bool) -> Result<(), AppendError> {
         self.check_online()?;
-        if let Some((epoch, until)) = self.handing_over
-            && epoch == self.replica.leader_epoch()
-            && Instant::now() < until
+        if let Some(handing_over) = self.handing_over
+            && handing_over.leader_epoch == self.replica.leader_epoch()
+            && Instant::now() < handing_over.until
         {
             return Err(ErrorCode::NotLeaderOrFollower.into());
         }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use highwater_proto::types::{LeaderEpoch, NodeId, Offset};
 use tokio::time::Instant;
 
-use super::Partition;
+use super::{HandingOver, Partition};
 use crate::log::Log;
 
 /// How far a planned move of the leadership is.
@@ -23,16 +23,29 @@ pub enum HandOver {
 
 impl Partition {
     /// From now on appends are refused as if this replica did not lead, so that the next leader can reach its end. Ends
-    /// by itself after `limit`, or with the next leader epoch. False if there is nothing to hand over.
-    pub fn begin_hand_over(&self, leader_epoch: LeaderEpoch, target: NodeId, limit: Duration) -> bool {
+    /// with the next leader epoch, when the controller keeps the leader ([`Self::end_hand_over`]), or by itself after
+    /// `limit`. False if there is nothing to hand over. `question` is the controller's number of it.
+    pub fn begin_hand_over(&self, question: i64, leader_epoch: LeaderEpoch, target: NodeId, limit: Duration) -> bool {
         let mut state = self.state.lock();
         let valid = state.replica.check_leadership(Some(leader_epoch)).is_ok()
             && state.replica.progress_of(target).is_some()
             && state.log().is_ok();
         if valid {
-            state.handing_over = Some((leader_epoch, Instant::now() + limit));
+            state.handing_over = Some(HandingOver {
+                question,
+                leader_epoch,
+                until: Instant::now() + limit,
+            });
         }
         valid
+    }
+
+    /// The leadership stays here: appends are taken again, unless a later hand-over has begun meanwhile.
+    pub fn end_hand_over(&self, question: i64) {
+        let mut state = self.state.lock();
+        state
+            .handing_over
+            .take_if(|handing_over| handing_over.question == question);
     }
 
     /// How far it is.

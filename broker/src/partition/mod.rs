@@ -121,8 +121,19 @@ struct State {
     flush_awaited: Option<FlushAwaited>,
     /// The coordinator that opened this partition as its shard: older ones may not append any more.
     shard_owner: ShardOwner,
-    /// In this leader epoch nothing is appended until then: the leadership is about to move.
-    handing_over: Option<(LeaderEpoch, Instant)>,
+    /// Nothing is appended for now: the leadership is about to move.
+    handing_over: Option<HandingOver>,
+}
+
+/// A hand-over that began.
+#[derive(Clone, Copy, Debug)]
+struct HandingOver {
+    /// The question of the controller that it began with.
+    question: i64,
+    /// It ends with this epoch,
+    leader_epoch: LeaderEpoch,
+    /// or then at the latest.
+    until: Instant,
 }
 
 #[derive(Debug)]

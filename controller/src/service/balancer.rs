@@ -64,10 +64,13 @@ async fn complete(shared: &Shared) {
         let moves = complete_reassignments::awaited(&settled, &image, settings);
         if !moves.is_empty() {
             // Those that are not ready in time move all the same: the new leader is in sync.
-            hand_over::prepare(shared, &moves).await;
+            let prepared = hand_over::prepare(shared, &moves).await;
             let partitions = moves.iter().map(|wanted| wanted.key).collect();
             match shared.decider.decide(CompleteReassignments { partitions }).await {
-                Ok(decided) => tracing::debug!(done = decided.reply, "reassignments are done"),
+                Ok(decided) => {
+                    prepared.end(shared, &decided.image);
+                    tracing::debug!(done = decided.reply, "reassignments are done");
+                }
                 Err(error) => {
                     tracing::warn!(%error, "reassignments are not done yet, trying again");
                     tokio::time::sleep(RETRY).await;

@@ -30,15 +30,21 @@ pub(super) async fn handle(
         partitions,
         ends: BTreeMap::new(),
     };
-    match election {
+    let prepared = match election {
         ElectionType::Preferred => {
             // Those that are not ready in time move all the same: the preferred leader is in sync.
             let moves = command.planned_moves(&shared.updates.image(), &shared.config.settings);
-            hand_over::prepare(shared, &moves).await;
+            Some(hand_over::prepare(shared, &moves).await)
         }
-        ElectionType::Unclean => command.ends = log_ends(shared, command.partitions.as_deref()).await,
-    }
+        ElectionType::Unclean => {
+            command.ends = log_ends(shared, command.partitions.as_deref()).await;
+            None
+        }
+    };
     let decided = shared.decided(command).await?;
+    if let Some(prepared) = prepared {
+        prepared.end(shared, &decided.image);
+    }
     let results = decided.reply.into_iter().map(|elected| WireResult {
         outcome: outcome(&elected.result),
         topic: elected.topic,

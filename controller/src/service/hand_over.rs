@@ -7,6 +7,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use highwater_proto::grpc::session_request::Request as Said;
 use highwater_proto::grpc::session_response::{self as wire, Response as Answer};
+use highwater_proto::metadata::MetadataImage;
 use highwater_proto::types::{NodeId, TopicPartition};
 
 use crate::cluster::{LeaderMove, MoveLeaders};
@@ -38,21 +39,65 @@ pub(crate) async fn hand_over(
     if moves.is_empty() {
         return Ok(0);
     }
-    let ready = prepare(shared, &moves).await;
+    let prepared = prepare(shared, &moves).await;
+    let is_ready = |wanted: &LeaderMove| prepared.ready.contains(&wanted.key);
     let moves: Vec<LeaderMove> = moves
         .into_iter()
-        .filter(|wanted| unready == Unready::Moves || ready.contains(&wanted.key))
+        .filter(|wanted| unready == Unready::Moves || is_ready(wanted))
         .collect();
-    let (wanted, unready) = (moves.len(), moves.iter().filter(|it| !ready.contains(&it.key)).count());
+    let (wanted, unready) = (moves.len(), moves.iter().filter(|it| !is_ready(it)).count());
     let decided = shared.decider.decide(MoveLeaders { moves }).await?;
+    prepared.end(shared, &decided.image);
     let moved = decided.reply.iter().filter(|result| result.is_ok()).count();
     tracing::info!(wanted, moved, unready, "leaderships were handed over");
     Ok(moved)
 }
 
-/// Asks the leaders to hand over: answers the partitions of which the successors have everything. Whatever moves the
-/// leaderships has to follow at once.
-pub(crate) async fn prepare(shared: &Shared, moves: &[LeaderMove]) -> HashSet<TopicPartition> {
+/// Leaders that were asked to hand over, and take no appends for now.
+#[must_use]
+pub(crate) struct Prepared {
+    /// The partitions of which the successors have everything.
+    ready: HashSet<TopicPartition>,
+    asked: Vec<Asked>,
+}
+
+/// What one leader was asked.
+struct Asked {
+    leader: NodeId,
+    question: i64,
+    moves: Vec<LeaderMove>,
+}
+
+impl Prepared {
+    /// Tells the leaders which of them stay, so that they take appends again. `image` is that after the decision. Without a
+    /// word (nobody knows what became of the decision) they do so by themselves after two seconds.
+    pub(crate) fn end(self, shared: &Shared, image: &MetadataImage) {
+        for asked in self.asked {
+            let kept = kept(image, &asked.moves);
+            if kept.is_empty() {
+                continue;
+            }
+            let keep = wire::Keep {
+                question: asked.question,
+                replicas: kept.iter().map(questions::replica).collect(),
+            };
+            // A leader that is not heard from any more is about to be fenced.
+            let _ = shared.sessions.tell(asked.leader, Answer::Keep(keep));
+        }
+    }
+}
+
+/// The partitions whose leader was not replaced.
+fn kept(image: &MetadataImage, moves: &[LeaderMove]) -> Vec<TopicPartition> {
+    let same_epoch = |wanted: &&LeaderMove| {
+        let partition = image.partition(wanted.key.topic_id, wanted.key.partition);
+        partition.is_some_and(|partition| partition.leader_epoch == wanted.leader_epoch)
+    };
+    moves.iter().filter(same_epoch).map(|wanted| wanted.key).collect()
+}
+
+/// Asks the leaders to hand over. Whatever moves the leaderships has to follow at once, and then [`Prepared::end`].
+pub(crate) async fn prepare(shared: &Shared, moves: &[LeaderMove]) -> Prepared {
     let image = shared.updates.image();
     let mut by_leader: BTreeMap<NodeId, Vec<LeaderMove>> = BTreeMap::new();
     for wanted in moves.iter().copied() {
@@ -67,19 +112,39 @@ pub(crate) async fn prepare(shared: &Shared, moves: &[LeaderMove]) -> HashSet<To
             asked.push(ready(shared, *leader, some));
         }
     }
-    join_all(asked).await.into_iter().flatten().collect()
+    let mut prepared = Prepared {
+        ready: HashSet::new(),
+        asked: Vec::new(),
+    };
+    for (ready, asked) in join_all(asked).await {
+        prepared.ready.extend(ready);
+        prepared.asked.push(asked);
+    }
+    prepared
 }
 
-/// The partitions of which the successors have everything.
-async fn ready(shared: &Shared, leader: NodeId, moves: &[LeaderMove]) -> Vec<TopicPartition> {
-    let moves = moves.iter().map(|wanted| wire::LeaderMove {
+/// The partitions of which the successors have everything, and what was asked.
+async fn ready(shared: &Shared, leader: NodeId, moves: &[LeaderMove]) -> (Vec<TopicPartition>, Asked) {
+    let wire_moves = moves.iter().map(|wanted| wire::LeaderMove {
         replica: Some(questions::replica(&wanted.key)),
         leader_epoch: wanted.leader_epoch.get(),
         target: wanted.target.get(),
     });
-    let moves = moves.collect();
-    let question = |question| Answer::HandOver(wire::HandOver { question, moves });
-    match questions::ask(shared, leader, PATIENCE, question).await {
+    let wire_moves = wire_moves.collect();
+    let mut asked = Asked {
+        leader,
+        question: 0,
+        moves: moves.to_vec(),
+    };
+    let number = &mut asked.question;
+    let question = |question| {
+        *number = question;
+        Answer::HandOver(wire::HandOver {
+            question,
+            moves: wire_moves,
+        })
+    };
+    let ready = match questions::ask(shared, leader, PATIENCE, question).await {
         Some(Said::HandedOver(answer)) => {
             let ready = answer.ready.iter().map(questions::partition);
             ready.filter_map(Result::ok).collect()
@@ -88,5 +153,6 @@ async fn ready(shared: &Shared, leader: NodeId, moves: &[LeaderMove]) -> Vec<Top
             tracing::warn!(%leader, "a leader did not hand over in time");
             Vec::new()
         }
-    }
+    };
+    (ready, asked)
 }

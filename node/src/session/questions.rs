@@ -22,6 +22,13 @@ pub enum Question {
         /// What is to be handed over.
         moves: Vec<LeaderMove>,
     },
+    /// These leaderships stay where they are after all: take appends again. Not answered.
+    Keep {
+        /// The question that asked for the hand-over.
+        id: i64,
+        /// What is led on.
+        kept: Vec<TopicPartition>,
+    },
     /// Take no more requests for these shards and finish what is in flight. Answered with [`Reply::Released`].
     Release {
         /// Names the question.
@@ -105,6 +112,17 @@ impl TryFrom<heard::HandOver> for Question {
         Ok(Self::HandOver {
             id: ask.question,
             moves: ask.moves.into_iter().map(one).collect::<Result<_, _>>()?,
+        })
+    }
+}
+
+impl TryFrom<heard::Keep> for Question {
+    type Error = ConvertError;
+
+    fn try_from(keep: heard::Keep) -> Result<Self, ConvertError> {
+        Ok(Self::Keep {
+            id: keep.question,
+            kept: keep.replicas.iter().map(partition).collect::<Result<_, _>>()?,
         })
     }
 }

@@ -277,6 +277,7 @@ impl<'a> Session<'a> {
             Some(Heard::Release(ask)) => self.ask(ask.try_into()),
             Some(Heard::AskLogEnds(ask)) => self.ask(ask.try_into()),
             Some(Heard::HandOver(ask)) => self.ask(ask.try_into()),
+            Some(Heard::Keep(keep)) => self.ask(keep.try_into()),
             Some(Heard::Alive(alive)) => {
                 // Wakes nobody if nothing is new.
                 let newest = Revision(alive.revision);

@@ -568,3 +568,24 @@ async fn questions_reach_whoever_answers_and_the_answers_name_them() {
     };
     eventually("both answers", answered).await;
 }
+
+#[tokio::test]
+async fn leaders_hear_that_they_stay() {
+    use highwater_proto::grpc::session_response as heard;
+
+    let world = World::new();
+    world.serve();
+    let link = world.connect(registration()).await.unwrap();
+    let mut questions = link.questions().unwrap();
+    let key = TopicPartition {
+        topic_id: TopicId(uuid::Uuid::from_u128(3)),
+        partition: PartitionIndex(4),
+    };
+    let keep = heard::Keep {
+        question: 8,
+        replicas: vec![crate::session::questions::replica(&key)],
+    };
+    world.controller.asks.lock().extend([Heard::Keep(keep)]);
+    let kept = vec![key];
+    assert_eq!(questions.recv().await, Some(Question::Keep { id: 8, kept }));
+}

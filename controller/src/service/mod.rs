@@ -19,6 +19,7 @@ mod hand_over_shards;
 pub(crate) mod metrics;
 pub(crate) mod office;
 mod questions;
+mod registrations;
 mod restored;
 mod rpc;
 mod session;

@@ -12,7 +12,7 @@ use grpc::session_response::{Alive, MayLeave, Refused, Registered, Response as A
 use highwater_node::transport::PeerAddress;
 use highwater_proto::grpc;
 use highwater_proto::metadata::convert::{self, ConvertError};
-use highwater_proto::metadata::{MetadataImage, NodeDisk, NodeRegistration, NodeState};
+use highwater_proto::metadata::{MetadataImage, Node, NodeDisk, NodeRegistration, NodeState};
 use highwater_proto::types::{BrokerEpoch, NodeId, TopicPartition};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -27,6 +27,7 @@ use crate::cluster::{
 };
 use crate::service::Shared;
 use crate::service::hand_over::{Unready, hand_over};
+use crate::service::registrations::Claim;
 use crate::service::restored;
 use crate::service::rpc::{Answers, malformed};
 
@@ -118,39 +119,25 @@ struct Session {
 
 /// Registers; the inner error is the text of a refusal for good.
 async fn open(shared: &Shared, register: Register, outbox: &Outbox) -> Result<Result<Session, String>, Status> {
+    // Numbered in the order in which they come, whatever one waits for.
+    let stream = shared.sessions.next_stream();
     restored::check(shared, &register).await?;
     let registration: NodeRegistration = register
         .registration
+        .clone()
         .ok_or(ConvertError::Missing("registration"))
         .and_then(TryInto::try_into)
         .map_err(malformed)?;
-    let incarnation = registration.incarnation;
     let clean_shutdown = register.clean_shutdown;
-    let _turn = shared.sessions.registering.lock().await;
-    let image = shared.updates.image();
-    // Whatever controller had registered the later one.
-    let superseded = register
-        .node_id
-        .is_some_and(|id| register_node::is_superseded(&image, NodeId(id), incarnation, BrokerEpoch(register.epoch)));
-    if superseded || shared.sessions.is_superseded(incarnation) {
-        return Ok(Err("a later process start of this node has taken its place".to_owned()));
-    }
-    let earlier = earlier_incarnation(&image, register.node_id.map(NodeId), &registration);
-    if let Some((node, _)) = earlier.filter(|(node, _)| shared.sessions.has_stream(*node)) {
-        return Err(Status::unavailable(format!(
-            "node {node} has a session with another process"
-        )));
-    }
-    // With another directory all that the node stores is given up: not while the process that has it may come back.
-    let emptied = |node: &NodeId| {
-        let known = image.node(*node);
-        known.is_some_and(|known| known.registration.directory_id != registration.directory_id)
+    let begun = shared.sessions.registrations.begin(
+        || claim(shared, &register, &registration),
+        || Denied::ForNow("another process registers as this node".to_owned()),
+    );
+    let (_under_way, earlier) = match begun {
+        Ok(begun) => begun,
+        Err(Denied::ForGood(reason)) => return Ok(Err(reason)),
+        Err(Denied::ForNow(reason)) => return Err(Status::unavailable(reason)),
     };
-    if let Some((node, _)) = earlier.filter(|(node, _)| emptied(node) && shared.sessions.may_come_back(*node)) {
-        return Err(Status::unavailable(format!(
-            "another process of node {node}, with another directory, may come back"
-        )));
-    }
     let command = RegisterNode {
         node_id: register.node_id.map(NodeId),
         cluster_id: register.cluster_id,
@@ -166,14 +153,17 @@ async fn open(shared: &Shared, register: Register, outbox: &Outbox) -> Result<Re
         .epoch
         .or_else(|| decided.image.node(node).map(|known| known.epoch));
     let epoch = epoch.ok_or_else(|| Status::aborted("the registration is gone again"))?;
-    if let Some((_, earlier)) = earlier {
+    if let Some(earlier) = earlier {
         shared.sessions.supersede(earlier);
     }
     let disk = decided
         .image
         .node(node)
         .map_or_else(NodeDisk::default, |node| node.disk);
-    let (stream, close) = shared.sessions.opened(node, epoch, outbox.clone(), shared.clock.now());
+    let opened = shared
+        .sessions
+        .opened(node, epoch, stream, outbox.clone(), shared.clock.now());
+    let close = opened.ok_or_else(|| Status::aborted("the node has opened another session"))?;
     tracing::info!(%node, %epoch, clean_shutdown, "a node registered");
     let cluster_id = decided.image.cluster.cluster_id.clone();
     let revision = decided.image.revision.get();
@@ -190,20 +180,62 @@ async fn open(shared: &Shared, register: Register, outbox: &Outbox) -> Result<Re
     }))
 }
 
-/// The node that this registration would take over from another process start, and that start.
-fn earlier_incarnation(
-    image: &MetadataImage,
-    id: Option<NodeId>,
+/// Why a process start may not register.
+enum Denied {
+    /// It stops.
+    ForGood(String),
+    /// It tries again.
+    ForNow(String),
+}
+
+/// Who this is, and the process start of the same node that it would take over from.
+fn claim(
+    shared: &Shared,
+    register: &Register,
     registration: &NodeRegistration,
-) -> Option<(NodeId, Uuid)> {
-    let directory = registration.directory_id;
+) -> Result<(Claim, Option<Uuid>), Denied> {
+    let image = shared.updates.image();
+    let (id, incarnation) = (register.node_id.map(NodeId), registration.incarnation);
+    // Whatever controller had registered the later one.
+    let superseded =
+        id.is_some_and(|id| register_node::is_superseded(&image, id, incarnation, BrokerEpoch(register.epoch)));
+    if superseded || shared.sessions.is_superseded(incarnation) {
+        let reason = "a later process start of this node has taken its place";
+        return Err(Denied::ForGood(reason.to_owned()));
+    }
+    let known = known_node(&image, id, registration.directory_id);
+    let earlier = known.filter(|known| known.registration.incarnation != incarnation);
+    if let Some(earlier) = earlier {
+        let node = earlier.id;
+        if shared.sessions.has_stream(node) {
+            let reason = format!("node {node} has a session with another process");
+            return Err(Denied::ForNow(reason));
+        }
+        // With another directory all that the node stores is given up: not while the process that has it may come back.
+        let emptied = earlier.registration.directory_id != registration.directory_id;
+        if emptied && shared.sessions.may_come_back(node) {
+            let reason = format!("another process of node {node}, with another directory, may come back");
+            return Err(Denied::ForNow(reason));
+        }
+    }
+    let claim = Claim {
+        incarnation,
+        role: registration.role,
+        directory: registration.directory_id,
+        node: id.or(known.map(|known| known.id)),
+        is_known: known.is_some(),
+    };
+    Ok((claim, earlier.map(|earlier| earlier.registration.incarnation)))
+}
+
+/// The node of this id, or else the one that had this directory.
+fn known_node(image: &MetadataImage, id: Option<NodeId>, directory: Uuid) -> Option<&Node> {
     let by_directory = || {
         let mut nodes = image.nodes.values();
         nodes.find(|node| !directory.is_nil() && node.registration.directory_id == directory)
     };
-    let known = id.map_or_else(by_directory, |id| image.nodes.get(&id))?;
-    let incarnation = known.registration.incarnation;
-    (incarnation != registration.incarnation).then_some((known.id, incarnation))
+    id.map_or_else(by_directory, |id| image.nodes.get(&id))
+        .map(|node| &**node)
 }
 
 impl Session {

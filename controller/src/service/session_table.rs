@@ -16,6 +16,7 @@ use uuid::Uuid;
 use crate::cluster::sessions::{Expired, Patience, Sessions, StreamId};
 use crate::cluster::{FenceNode, ForgetNode};
 use crate::service::questions::Questions;
+use crate::service::registrations::Registrations;
 use crate::service::session::{self, Outbox};
 use crate::service::{Shared, stalled_nodes, unclean_elections};
 
@@ -46,8 +47,8 @@ pub(crate) struct SessionTable {
     hurry: Notify,
     /// Process starts that were replaced by a later one of the same node, the newest last.
     superseded: Mutex<VecDeque<Uuid>>,
-    /// One registration at a time, so that two processes with the same id see each other.
-    pub(crate) registering: tokio::sync::Mutex<()>,
+    /// Registrations that have no stream yet.
+    pub(crate) registrations: Registrations,
 }
 
 /// One stream of a node.
@@ -68,23 +69,32 @@ impl SessionTable {
             next_stream: AtomicU64::new(1),
             hurry: Notify::new(),
             superseded: Mutex::default(),
-            registering: tokio::sync::Mutex::new(()),
+            registrations: Registrations::default(),
         }
     }
 
-    /// A node registered. Answers its stream and what fires when the stream is to be closed from here.
+    /// The number of a stream that came; later ones have higher numbers.
+    pub(crate) fn next_stream(&self) -> StreamId {
+        StreamId(self.next_stream.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// A node registered on a stream. Answers what fires when the stream is to be closed from here; nothing if the node has
+    /// a later stream by now.
     pub(crate) fn opened(
         &self,
         node: NodeId,
         epoch: BrokerEpoch,
+        id: StreamId,
         outbox: Outbox,
         now: Duration,
-    ) -> (StreamId, CancellationToken) {
-        let id = StreamId(self.next_stream.fetch_add(1, Ordering::Relaxed));
+    ) -> Option<CancellationToken> {
         let close = CancellationToken::new();
         let earlier = {
             let mut sessions = self.sessions.lock();
             let earlier = sessions.stream(node);
+            if earlier.is_some_and(|earlier| earlier > id) {
+                return None;
+            }
             sessions.opened(node, epoch, id, now);
             earlier
         };
@@ -97,7 +107,7 @@ impl SessionTable {
         if let Some(earlier) = earlier.and_then(|earlier| streams.remove(&earlier)) {
             earlier.close.cancel();
         }
-        (id, close)
+        Some(close)
     }
 
     /// Says something to a node, without waiting. False if it has no stream, or takes nothing.

@@ -16,6 +16,8 @@ pub struct CoordinatorConfig {
     pub shard: ShardConfig,
     /// How often consumer lag is looked at.
     pub lag_interval: Duration,
+    /// Partitions whose ends one look at consumer lag asks for; the others are shown without, and counted.
+    pub lag_partitions: usize,
     /// How long a forwarded request waits for the image that its sender had.
     pub image_timeout: Duration,
     /// How long a clean stop waits for what is in flight.
@@ -30,6 +32,7 @@ impl CoordinatorConfig {
             node_id,
             shard: ShardConfig::default(),
             lag_interval: Duration::from_secs(10),
+            lag_partitions: 100_000,
             image_timeout: Duration::from_secs(2),
             release_timeout: Duration::from_secs(2),
         }

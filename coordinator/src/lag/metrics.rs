@@ -64,6 +64,7 @@ impl Collector for LagMetrics {
         groups(&mut encoder, &report)?;
         sums(&mut encoder, &report)?;
         topics(&mut encoder, &report)?;
+        unknown(&mut encoder, &report)?;
         brokers(&mut encoder, &report)
     }
 }
@@ -192,6 +193,17 @@ fn topics(encoder: &mut DescriptorEncoder<'_>, report: &Report) -> fmt::Result {
     Ok(())
 }
 
+/// What the figures above lack: with 0 the sums are those of all partitions. Coordinators share the shards, and the topics
+/// among these, so that their numbers add up.
+fn unknown(encoder: &mut DescriptorEncoder<'_>, report: &Report) -> fmt::Result {
+    let name = "highwater_consumer_lag_unknown_partitions";
+    let help = "Partitions without a figure at the last look: group, of which the lag is not known; topic, of which the ends are not";
+    family(encoder, name, help, |write| {
+        write(&[("of", "group")], report.groups_unknown() as f64)?;
+        write(&[("of", "topic")], report.topics_unknown() as f64)
+    })
+}
+
 fn brokers(encoder: &mut DescriptorEncoder<'_>, report: &Report) -> fmt::Result {
     let Some(brokers) = &report.brokers else { return Ok(()) };
     family(encoder, "kafka_brokers", "Number of live brokers", |write| {
@@ -232,6 +244,12 @@ mod tests {
     const SHARD: ShardId = ShardId {
         kind: ShardKind::Group,
         index: PartitionIndex(0),
+    };
+
+    /// One that is another coordinator's by now.
+    const OTHER: ShardId = ShardId {
+        kind: ShardKind::Group,
+        index: PartitionIndex(1),
     };
 
     fn owned_by(owner: NodeId, epoch: i32) -> Change {
@@ -303,6 +321,8 @@ mod tests {
                 },
             }],
             partition_counts: [("t".into(), 3)].into(),
+            left_out: vec![(SHARD, 40), (OTHER, 500)],
+            not_asked: 0,
             brokers: Some(vec![(NodeId(2), "localhost:9092".to_owned())]),
         });
         let text = metrics.encode().unwrap();
@@ -314,6 +334,8 @@ mod tests {
             r#"kafka_consumergroup_lag_sum{consumergroup="g",topic="t"} 12"#,
             r#"kafka_consumergroup_current_offset_sum{consumergroup="g",topic="t"} 30"#,
             r#"kafka_topic_partitions{topic="t"} 3"#,
+            r#"highwater_consumer_lag_unknown_partitions{of="group"} 41"#,
+            r#"highwater_consumer_lag_unknown_partitions{of="topic"} 0"#,
             "kafka_brokers 1",
             r#"kafka_broker_info{id="2",address="localhost:9092"} 1"#,
             r#"kafka_topic_partition_current_offset{topic="t",partition="0"} 15"#,
@@ -341,5 +363,7 @@ mod tests {
         assert!(!text.contains(r#"consumergroup="g""#), "{text}");
         assert!(!text.contains(r#"topic="t""#), "{text}");
         assert!(text.contains("kafka_brokers 1"), "{text}");
+        let none = r#"highwater_consumer_lag_unknown_partitions{of="group"} 0"#;
+        assert!(text.contains(none), "counted by its owner only: {text}");
     }
 }

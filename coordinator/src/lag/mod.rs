@@ -19,14 +19,12 @@ use crate::runtime::Runtime;
 use self::metrics::LagMetrics;
 use self::report::{Query, Share};
 
-/// Partitions that one round asks for.
-const MAX_QUERIES: usize = 100_000;
-
 /// Looks at lag again and again until `stop`, and soon after shards have come.
 pub(crate) async fn watch(runtime: Arc<Runtime>, metrics: Metrics, stop: CancellationToken) {
     let published = LagMetrics::new(runtime.config.node_id, runtime.images.clone());
     metrics.register_collector(published.clone());
     let interval = runtime.config.lag_interval;
+    let mut left_out = 0;
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
@@ -37,12 +35,30 @@ pub(crate) async fn watch(runtime: Arc<Runtime>, metrics: Metrics, stop: Cancell
                 tokio::time::sleep(interval.min(SOON)).await;
             } => {}
         }
-        published.publish(round(&runtime).await);
+        let report = round(&runtime).await;
+        let before = std::mem::replace(&mut left_out, report.not_asked);
+        say_left_out(before, left_out, runtime.config.lag_partitions);
+        published.publish(report);
     }
 }
 
-/// One look at all shards of this coordinator.
-pub(crate) async fn round(runtime: &Runtime) -> report::Report {
+/// Says once that there are more partitions than one look takes, not at each look.
+fn say_left_out(before: usize, now: usize, limit: usize) {
+    if before == 0 && now > 0 {
+        tracing::warn!(
+            left_out = now,
+            limit,
+            "there are too many partitions for one coordinator to look at the lag of all: highwater_consumer_lag_unknown_partitions counts those without (run more coordinators)"
+        );
+    } else if before > 0 && now == 0 {
+        tracing::info!("consumer lag is looked at for all partitions again");
+    }
+}
+
+/// One look at all shards of this coordinator, and at where partitions end: those of groups first, as many as it may ask
+/// for.
+async fn round(runtime: &Runtime) -> report::Report {
+    let limit = runtime.config.lag_partitions;
     let shards = runtime.offsets().await;
     let image = runtime.image();
     let share = Share {
@@ -51,16 +67,10 @@ pub(crate) async fn round(runtime: &Runtime) -> report::Report {
     };
     let mut queries = report::group_queries(&shards, &image);
     queries.extend(topic_queries(&share));
-    if queries.len() > MAX_QUERIES {
-        tracing::warn!(
-            partitions = queries.len(),
-            limit = MAX_QUERIES,
-            "consumer lag is shown for some partitions only"
-        );
-        queries.truncate(MAX_QUERIES);
-    }
-    let ends = ends::fetch(&runtime.brokers, &image, &queries).await;
+    let ends = ends::fetch(&runtime.brokers, &image, &queries, limit).await;
     let mut report = report::compute(&shards, &image, &queries, &ends, runtime.clock.now_ms());
+    let reported: usize = report.left_out.iter().map(|(_, count)| count).sum();
+    report.not_asked = reported + queries.len().saturating_sub(limit);
     report.brokers = share.is_first().then(|| report::brokers(&image));
     report
 }
@@ -76,7 +86,7 @@ fn topic_queries(share: &Share<'_>) -> Vec<Query> {
             committed: None,
         })
     });
-    partitions.take(MAX_QUERIES).collect()
+    partitions.collect()
 }
 
 /// How soon after a shard has come its figures are looked at.

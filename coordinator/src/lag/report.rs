@@ -82,6 +82,10 @@ pub(crate) struct Report {
     pub(crate) topics: Vec<TopicEnds>,
     /// Partitions of the topics in `topics`.
     pub(crate) partition_counts: BTreeMap<Arc<str>, usize>,
+    /// Shards with how many of their committed offsets are not in `groups`.
+    pub(crate) left_out: Vec<(ShardId, usize)>,
+    /// Partitions whose ends nobody was asked for, because there are too many.
+    pub(crate) not_asked: usize,
     /// The live brokers with their addresses; one coordinator of the cluster tells.
     pub(crate) brokers: Option<Vec<(NodeId, String)>>,
 }
@@ -124,11 +128,23 @@ impl Share<'_> {
 }
 
 impl Report {
+    /// Committed offsets that are shown without a lag, or not at all.
+    pub(crate) fn groups_unknown(&self) -> usize {
+        let left_out: usize = self.left_out.iter().map(|(_, count)| count).sum();
+        left_out + self.groups.iter().filter(|lag| lag.lag.is_none()).count()
+    }
+
+    /// Partitions of topics that are shown without their ends.
+    pub(crate) fn topics_unknown(&self) -> usize {
+        self.topics.iter().filter(|ends| ends.current.is_none()).count()
+    }
+
     /// What of it is (still) this coordinator's to tell.
     pub(crate) fn within(&self, share: &Share<'_>) -> Self {
         let mut report = self.clone();
         report.members.retain(|(shard, ..)| share.has_shard(*shard));
         report.groups.retain(|lag| share.has_shard(lag.shard));
+        report.left_out.retain(|(shard, _)| share.has_shard(*shard));
         report.partition_counts.retain(|topic, _| share.has_topic(topic));
         report
             .topics
@@ -181,6 +197,11 @@ pub(crate) fn compute(
 ) -> Report {
     let mut report = Report {
         members: shards.iter().flat_map(members).collect(),
+        left_out: shards
+            .iter()
+            .map(|shard| (shard.shard, shard.left_out))
+            .filter(|(_, count)| *count > 0)
+            .collect(),
         ..Report::default()
     };
     let mut topics = BTreeSet::new();
@@ -286,6 +307,7 @@ mod tests {
         vec![ShardOffsets {
             shard: SHARD,
             groups: vec![("g".into(), 2)],
+            left_out: 0,
             offsets: vec![GroupOffset {
                 group: "g".into(),
                 topic: topic.into(),

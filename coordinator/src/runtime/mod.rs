@@ -63,6 +63,8 @@ pub(crate) struct ShardOffsets {
     /// Groups and how many members they have.
     pub(crate) groups: Vec<(Arc<str>, usize)>,
     pub(crate) offsets: Vec<GroupOffset>,
+    /// Offsets that are not among them: there are too many.
+    pub(crate) left_out: usize,
 }
 
 /// A committed offset.

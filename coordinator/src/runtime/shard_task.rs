@@ -144,10 +144,11 @@ impl ShardTask {
                 shard: self.id,
                 groups: Vec::new(),
                 offsets: Vec::new(),
+                left_out: 0,
             };
         }
         let groups = self.shard.groups();
-        let offsets = groups
+        let mut offsets = groups
             .committed()
             .map(|(group, topic, partition, committed)| GroupOffset {
                 group: Arc::clone(group),
@@ -162,7 +163,8 @@ impl ShardTask {
                 .sizes()
                 .map(|(group, members)| (Arc::clone(group), members))
                 .collect(),
-            offsets: offsets.take(MAX_REPORTED_OFFSETS).collect(),
+            offsets: offsets.by_ref().take(MAX_REPORTED_OFFSETS).collect(),
+            left_out: offsets.count(),
         }
     }
 

@@ -56,11 +56,17 @@ pub struct Cluster {
     members: HashMap<i32, Member>,
     epoch: i32,
     correlation: u64,
+    change: fn(&mut CoordinatorConfig),
 }
 
 impl Cluster {
     /// The first coordinator owns the shard.
     pub async fn start() -> Self {
+        Self::start_with(|_| ()).await
+    }
+
+    /// With other settings.
+    pub async fn start_with(change: fn(&mut CoordinatorConfig)) -> Self {
         let network = MemoryNetwork::new();
         let broker = FakeBroker::default();
         let listener = network.listen("broker-1", 9191).unwrap();
@@ -77,6 +83,7 @@ impl Cluster {
             members: HashMap::new(),
             epoch: 0,
             correlation: 0,
+            change,
         };
         cluster.image = Arc::new(first_image());
         for id in [FIRST, SECOND] {
@@ -96,6 +103,7 @@ impl Cluster {
         config.shard.group.initial_rebalance_delay = Duration::from_millis(10);
         config.image_timeout = Duration::from_millis(200);
         config.lag_interval = Duration::from_millis(20);
+        (self.change)(&mut config);
         let context = CoordinatorContext {
             images: follow,
             dialer: Dialer::new(network.clone()),

@@ -284,6 +284,29 @@ async fn lag_is_shown_in_records_and_seconds() {
     assert!(!cluster.metrics(FIRST).contains(r#"state="serving"} 1"#));
 }
 
+#[tokio::test]
+async fn lag_that_is_not_looked_at_is_counted_and_never_left_out_in_silence() {
+    // Group "g" has the first of the questions to itself, or none.
+    for (limit, lag_is_known) in [(1, true), (0, false)] {
+        let mut cluster = Cluster::start_with(match limit {
+            0 => |config| config.lag_partitions = 0,
+            _ => |config| config.lag_partitions = 1,
+        })
+        .await;
+        assert_eq!(commit_on(&mut cluster, FIRST, "g", 3).await, Ok(0));
+        let unknown =
+            |of: &str, count: usize| format!(r#"highwater_consumer_lag_unknown_partitions{{of="{of}"}} {count}"#);
+        let offset = r#"kafka_consumergroup_current_offset{consumergroup="g",topic="t",partition="0"} 3"#;
+        let topics = r#"kafka_topic_partitions{topic="t"} 1"#;
+        let group = unknown("group", usize::from(!lag_is_known));
+        let text = shown(&cluster, FIRST, &[offset, topics, &group]).await;
+        assert!(!text.contains("kafka_topic_partition_current_offset{"), "{text}");
+        assert!(!text.contains(&unknown("topic", 0)), "{text}");
+        let lag = text.contains(r#"kafka_consumergroup_lag{consumergroup="g""#);
+        assert_eq!(lag, lag_is_known, "{text}");
+    }
+}
+
 /// What a coordinator shows, once these are among it.
 async fn shown(cluster: &Cluster, coordinator: i32, names: &[&str]) -> String {
     for _ in 0..100 {

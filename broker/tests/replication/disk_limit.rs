@@ -73,3 +73,24 @@ async fn what_a_dead_follower_said_of_its_disk_holds_nobody_up() {
     cluster.set_state(FOLLOWER, NodeState::Active).await;
     assert_eq!(timed(&mut client).await.0, ErrorCode::KafkaStorageError.code());
 }
+
+/// The reserve is kept from producers, not from followers: what a leader took before it heard of the disk is acknowledged
+/// only once it is copied (`docs/decisions/0006-what-the-next-issue-adds.md`).
+#[tokio::test]
+async fn a_follower_copies_into_the_reserve_that_it_keeps_its_own_producers_out_of() {
+    let cluster = Cluster::start(&[]).await;
+    cluster.create("t", 1, &[("min.insync.replicas", "3")]).await;
+    cluster.create("u", 1, &[]).await;
+    cluster.elect("u", 2, &[0, 1, 2]).await;
+    // Its leaders have not heard of it.
+    cluster.brokers[2].broker.disk().looked(0, 50 << 30);
+    let mut to_leader = cluster.client(0).await;
+    for _ in 0..3 {
+        assert_eq!(timed(&mut to_leader).await.0, 0, "all three have it on disk");
+    }
+    assert_eq!(cluster.log_end(2, "t"), 3);
+    let mut to_follower = cluster.client(2).await;
+    let refused = produce(&mut to_follower, "u", 0, 1, batch(&["a"])).await;
+    assert_eq!(refused.error_code, ErrorCode::KafkaStorageError.code());
+    assert_eq!(cluster.log_end(2, "u"), 0);
+}

@@ -15,6 +15,7 @@ mod elections;
 mod followers;
 mod hand_over;
 mod many;
+mod offline;
 mod readers;
 mod repair;
 #[allow(dead_code)]

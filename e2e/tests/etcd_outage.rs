@@ -33,6 +33,7 @@ fn clients_go_on(outage: Outage) {
     wait_until("both members read all partitions", Duration::from_secs(60), || {
         load.history.lock().committed.len() == work.partitions as usize
     });
+    // Rebalances of the start are over by then: those of the outage are counted.
     std::thread::sleep(Duration::from_secs(3));
     let rebalances = load.seen.rebalances.load(Ordering::Relaxed);
     load.seen.take_errors();
@@ -68,6 +69,7 @@ fn clients_go_on(outage: Outage) {
         cluster.raw().create("decided", 1, &[]).is_ok()
     });
     let decided = back.elapsed();
+    // What the return of etcd does to clients shows by now.
     std::thread::sleep(Duration::from_secs(1));
 
     let gap = load.seen.take_longest_gap();

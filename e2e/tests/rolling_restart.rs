@@ -51,6 +51,7 @@ fn a_rolling_restart_of_everything_is_not_noticed() {
         load.history.lock().check(&format!("after the restart of {}", name(id)));
     }
     raw.wait_for_isr(&work.topic, 3, IN_SYNC);
+    // A rebalance that the last restart caused shows by now.
     std::thread::sleep(Duration::from_secs(1));
 
     let rebalances = load.seen.rebalances.load(Ordering::Relaxed) - before;

@@ -61,6 +61,7 @@ async fn what_a_controller_did_before_it_died_is_neither_done_again_nor_an_error
         .clone();
     let join = || Change::PutNodeRegistration(NodeId(7), registration.clone());
     controller.commit(vec![join()]);
+    // The broker has the node in its image before it is asked about it.
     tokio::time::sleep(Duration::from_millis(100)).await;
     let unregister = UnregisterBrokerRequest {
         broker_id: 7,

@@ -140,6 +140,7 @@ async fn a_controller_that_comes_back_in_time_decides() {
     *cluster.controller.away.lock() = true;
     let away = cluster.controller.away.clone();
     tokio::spawn(async move {
+        // The request comes first, and is tried again meanwhile.
         tokio::time::sleep(std::time::Duration::from_millis(60)).await;
         *away.lock() = false;
     });

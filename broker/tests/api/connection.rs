@@ -259,6 +259,7 @@ async fn a_stop_answers_what_is_under_way_and_closes() {
             },
         )
         .await;
+    // The poll has to be under way when the broker stops.
     tokio::time::sleep(Duration::from_millis(50)).await;
     let _dir = broker.stop().await;
     let (_, response) = client.receive::<FetchRequest>(12).await;

@@ -401,6 +401,7 @@ async fn retention_never_takes_files_of_a_topic_that_was_created_again() {
         broker.change(changes).await;
         let now = sequenced(&["new"], 7, 0, 0);
         assert_eq!(produce(&mut client, "t", -1, now).await.base_offset, 0);
+        // What is deleted later than at once has its time.
         tokio::time::sleep(Duration::from_millis(2)).await;
         let segment = broker.data_dir().join("t-0/00000000000000000000.log");
         assert!(segment.exists(), "round {round}");

@@ -290,6 +290,7 @@ async fn what_is_not_committed_in_time_is_of_unknown_fate() {
     // A wait at the barrier ends when the leader epoch does, or with the commit.
     let mut waiting = again.clone();
     let waiting = tokio::spawn(async move { waiting.await_high_watermark(1, 30_000).await });
+    // Time to answer too early.
     tokio::time::sleep(Duration::from_millis(20)).await;
     assert!(!waiting.is_finished());
     cluster.change(vec![led_by(0, Some(BROKER), 2)]).await;

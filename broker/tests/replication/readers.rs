@@ -52,6 +52,7 @@ async fn a_consumer_is_sent_to_the_replica_in_its_rack_and_reads_there() {
     // What comes later arrives at once, although nothing else is appended.
     let start = Instant::now();
     let waiting = tokio::spawn(async move { fetch_from_rack(&mut follower, "rack-2", 1, 20_000).await });
+    // The fetch has to wait already.
     tokio::time::sleep(Duration::from_millis(30)).await;
     assert_eq!(produce(&mut leader, "t", 0, -1, batch(&["b"])).await.error_code, 0);
     assert_eq!(records(&waiting.await.unwrap()), [("b".to_owned(), 0)]);

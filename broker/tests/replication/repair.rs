@@ -8,7 +8,7 @@ use highwater_proto::kafka::ErrorCode;
 use highwater_proto::types::NodeId;
 
 use crate::cluster::{Cluster, fetch, produce, records, until};
-use crate::support::batch;
+use crate::support::{Client, batch};
 
 /// Makes nonsense of the header of the second batch: its length, so that nobody can read past it.
 fn damage(dir: &Path, batch_bytes: u64) {
@@ -25,15 +25,21 @@ fn strays(dir: &Path) -> usize {
         .count()
 }
 
-#[tokio::test]
-async fn a_replica_that_recovery_cannot_read_is_copied_from_its_leader() {
-    let mut cluster = Cluster::start(&[]).await;
-    cluster.create("t", 1, &[("min.insync.replicas", "1")]).await;
+/// Topic "other", and "t" with these configs and records, both led by broker 0; its client.
+async fn with_records(configs: &[(&str, &str)], times: usize, records: &Bytes) -> (Cluster, Client) {
+    let cluster = Cluster::start(&[]).await;
+    cluster.create("t", 1, configs).await;
     cluster.create("other", 1, &[]).await;
     let mut client = cluster.client(0).await;
-    for _ in 0..5 {
-        assert_eq!(produce(&mut client, "t", 0, -1, batch(&["a", "b"])).await.error_code, 0);
+    for _ in 0..times {
+        assert_eq!(produce(&mut client, "t", 0, -1, records.clone()).await.error_code, 0);
     }
+    (cluster, client)
+}
+
+#[tokio::test]
+async fn a_replica_that_recovery_cannot_read_is_copied_from_its_leader() {
+    let (mut cluster, _client) = with_records(&[("min.insync.replicas", "1")], 5, &batch(&["a", "b"])).await;
     let dir = cluster.stop(2).await;
     damage(dir.path(), batch(&["a", "b"]).len() as u64);
     std::fs::remove_file(dir.path().join(".kafka_cleanshutdown")).unwrap();
@@ -53,13 +59,7 @@ async fn a_replica_that_recovery_cannot_read_is_copied_from_its_leader() {
 
 #[tokio::test]
 async fn a_leader_that_finds_its_log_damaged_is_replaced_and_follows() {
-    let cluster = Cluster::start(&[]).await;
-    cluster.create("t", 1, &[("min.insync.replicas", "2")]).await;
-    cluster.create("other", 1, &[]).await;
-    let mut client = cluster.client(0).await;
-    for _ in 0..5 {
-        assert_eq!(produce(&mut client, "t", 0, -1, batch(&["a", "b"])).await.error_code, 0);
-    }
+    let (cluster, mut client) = with_records(&[("min.insync.replicas", "2")], 5, &batch(&["a", "b"])).await;
     damage(cluster.brokers[0].dir.path(), batch(&["a", "b"]).len() as u64);
     let answer = fetch(&mut client, "t", 6).await;
     assert_eq!(answer.error_code, ErrorCode::KafkaStorageError.code(), "and no records");
@@ -110,6 +110,8 @@ fn refuse_new_segments(dir: &Path, end: i64) {
     }
 }
 
+const SMALL_SEGMENTS: [(&str, &str); 2] = [("min.insync.replicas", "2"), ("segment.bytes", "1048576")];
+
 /// Two of these do not fit into one segment.
 fn large() -> Bytes {
     batch(&["x".repeat(700_000).as_str()])
@@ -117,12 +119,7 @@ fn large() -> Bytes {
 
 #[tokio::test]
 async fn an_io_error_of_one_file_of_a_follower_is_repaired() {
-    let cluster = Cluster::start(&[]).await;
-    let segment = ("segment.bytes", "1048576");
-    cluster.create("t", 1, &[("min.insync.replicas", "2"), segment]).await;
-    cluster.create("other", 1, &[]).await;
-    let mut client = cluster.client(0).await;
-    assert_eq!(produce(&mut client, "t", 0, -1, large()).await.error_code, 0);
+    let (cluster, mut client) = with_records(&SMALL_SEGMENTS, 1, &large()).await;
     until("all have it", || cluster.log_end(2, "t") == 1).await;
     refuse_new_segments(cluster.brokers[2].dir.path(), 1);
     for _ in 0..4 {
@@ -138,12 +135,7 @@ async fn an_io_error_of_one_file_of_a_follower_is_repaired() {
 
 #[tokio::test]
 async fn an_io_error_of_one_file_of_a_leader_has_another_lead_and_is_repaired() {
-    let cluster = Cluster::start(&[]).await;
-    let segment = ("segment.bytes", "1048576");
-    cluster.create("t", 1, &[("min.insync.replicas", "2"), segment]).await;
-    cluster.create("other", 1, &[]).await;
-    let mut client = cluster.client(0).await;
-    assert_eq!(produce(&mut client, "t", 0, -1, large()).await.error_code, 0);
+    let (cluster, mut client) = with_records(&SMALL_SEGMENTS, 1, &large()).await;
     refuse_new_segments(cluster.brokers[0].dir.path(), 1);
     let refused = produce(&mut client, "t", 0, -1, large()).await;
     assert_eq!(refused.error_code, ErrorCode::KafkaStorageError.code());

@@ -150,6 +150,7 @@ async fn a_call_in_flight_is_finished_before_the_server_stops() {
     let in_flight = tokio_stream::wrappers::ReceiverStream::new(sent);
     let mut replies = client.forward(in_flight).await.unwrap().into_inner();
     stop.cancel();
+    // The server has heard of it: it takes nothing new, and finishes what is in flight.
     tokio::time::sleep(Duration::from_millis(20)).await;
     requests
         .send(grpc::ForwardRequest {

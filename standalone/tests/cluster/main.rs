@@ -24,6 +24,8 @@ use member::{Member, Working};
 /// 0.6 to 0.9 s are usual.
 const PLANNED: Duration = Duration::from_secs(5);
 const LOST: Duration = Duration::from_secs(10);
+/// Every member sends some heartbeats meanwhile: what it is told shows.
+const SOME_BEATS: Duration = Duration::from_millis(100);
 /// So many that both coordinators have some.
 const GROUPS: usize = 12;
 
@@ -56,11 +58,11 @@ fn members_do_not_notice_that_coordinators_come_and_go() {
     let second = cluster.start_coordinator();
     cluster.wait_for_load(second, 5);
     assert_eq!(cluster.load(first), 5);
-    std::thread::sleep(Duration::from_millis(100));
+    std::thread::sleep(SOME_BEATS);
 
     cluster.stop_coordinator(first);
     cluster.wait_for_load(second, 10);
-    std::thread::sleep(Duration::from_millis(100));
+    std::thread::sleep(SOME_BEATS);
     let longest = finish(members);
     assert!(longest < PLANNED, "a planned move took {longest:?}");
 }
@@ -74,7 +76,7 @@ fn members_keep_their_generation_when_a_coordinator_is_lost() {
     cluster.wait_for_load(second, 5);
     cluster.kill_coordinator(second);
     cluster.wait_for_load(first, 10);
-    std::thread::sleep(Duration::from_millis(100));
+    std::thread::sleep(SOME_BEATS);
     let longest = finish(members);
     assert!(longest < LOST, "a lost coordinator cost {longest:?}");
 }
@@ -90,13 +92,13 @@ fn members_keep_their_generation_when_brokers_that_lead_their_shards_go() {
 
     cluster.stop_broker(3);
     assert!(!cluster.leads_shards(3));
-    std::thread::sleep(Duration::from_millis(100));
+    std::thread::sleep(SOME_BEATS);
     cluster.start_broker(3);
     cluster.wait_for_full_isr();
 
     cluster.kill_broker(2);
     cluster.wait_for_leaders_without(2);
-    std::thread::sleep(Duration::from_millis(100));
+    std::thread::sleep(SOME_BEATS);
     let longest = finish(members);
     assert!(longest < LOST, "a lost broker cost {longest:?}");
 }

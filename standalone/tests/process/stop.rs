@@ -20,6 +20,7 @@ fn sigterm_ends_cleanly_with_clients_that_wait() {
     member.send(3, &join("g"));
     let mut witness = highwater.connect();
     witness.send(3, &join("g"));
+    // Both joins are parked by then.
     std::thread::sleep(Duration::from_millis(100));
 
     highwater.signal(Signal::TERM);

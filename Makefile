@@ -53,7 +53,7 @@ unit: setup-etcd ## Tests beside the code
 # What `make test` runs of e2e/tests: first what needs one process, then what starts whole clusters.
 E2E := layering refused_starts answers clients_kcat clients_rdkafka clients_python clients_franz_go clients_java clients_console \
   java_tools dump hostile_sockets bad_disks crash
-CLUSTER := make_cluster otel disk_limit failover rolling_restart etcd_outage cluster_clients
+CLUSTER := make_cluster otel disk_limit disk_stall failover rolling_restart etcd_outage cluster_clients
 # All of one build: another set of features would build everything twice.
 RUN_E2E := cargo test -p highwater-e2e --locked --no-fail-fast
 

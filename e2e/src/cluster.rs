@@ -68,7 +68,12 @@ impl Cluster {
         let network = plan.network.then(|| Network::new(ids.len() as u8));
         let with_disk = |id: &&Id| matches!(id.0, Kind::Broker | Kind::Etcd);
         let disks = plan.disk_mib.iter();
-        let disks = disks.flat_map(|mib| ids.iter().filter(with_disk).map(|id| (*id, Disk::new(*mib))));
+        let make = if plan.devices_stall {
+            Disk::on_a_device
+        } else {
+            Disk::new
+        };
+        let disks = disks.flat_map(|mib| ids.iter().filter(with_disk).map(|id| (*id, make(*mib))));
         let disks: Vec<_> = disks.collect();
         let addresses: Vec<Addresses> = (0..ids.len()).map(|at| addresses(network.as_ref(), at as u8)).collect();
         let mut cluster = Self {

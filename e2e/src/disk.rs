@@ -15,9 +15,14 @@ use tempfile::TempDir;
 const HELD: Duration = Duration::from_millis(300);
 const FREE: Duration = Duration::from_millis(30);
 
+/// Room for what a file system keeps besides files, in MiB.
+const OVERHEAD_MIB: u32 = 64;
+
 /// A mounted disk. Unmounted when dropped.
 pub struct Disk {
     scratch: TempDir,
+    /// Where its image is, if it can stall as a device does.
+    device: Option<Box<Disk>>,
 }
 
 impl Disk {
@@ -26,8 +31,22 @@ impl Disk {
     /// # Panics
     /// When this machine does not let us mount: a test that needs a disk then fails and says so.
     pub fn new(mib: u32) -> Self {
+        Self::on(mib, None)
+    }
+
+    /// One whose device can stall ([`Disk::stall_device`]): its image is on another disk, which can be frozen.
+    ///
+    /// # Panics
+    /// As [`Disk::new`].
+    pub fn on_a_device(mib: u32) -> Self {
+        Self::on(mib, Some(Box::new(Self::new(mib + OVERHEAD_MIB))))
+    }
+
+    fn on(mib: u32, device: Option<Box<Self>>) -> Self {
+        let within = device.as_ref().map_or_else(std::env::temp_dir, |device| device.path());
         let disk = Self {
-            scratch: TempDir::with_prefix("highwater-disk-").expect("a temporary folder"),
+            scratch: TempDir::with_prefix_in("highwater-disk-", within).expect("a temporary folder"),
+            device,
         };
         std::fs::create_dir(disk.path()).expect("a folder of ours");
         run("truncate", &["-s", &format!("{mib}M"), &disk.image()]);
@@ -90,8 +109,19 @@ impl Disk {
         as_root("fsfreeze", &["-f", &self.path().to_string_lossy()]);
     }
 
+    /// Holds what goes to the device until it is thawed: the page cache takes writes as before, no flush ends.
+    ///
+    /// # Panics
+    /// When it is not one of [`Disk::on_a_device`].
+    pub fn stall_device(&self) {
+        self.device.as_ref().expect("a disk on a device").freeze();
+    }
+
     /// Lets writes go on. Does nothing when they do.
     pub fn thaw(&self) {
+        if let Some(device) = &self.device {
+            device.thaw();
+        }
         // It refuses when nothing is frozen.
         let _ = root_command("fsfreeze", &["-u", &self.path().to_string_lossy()]).output();
     }

@@ -35,6 +35,8 @@ pub struct Plan {
     pub network: bool,
     /// Whether each broker and etcd have a disk of their own, of so many MiB.
     pub disk_mib: Option<u32>,
+    /// Whether the devices of these disks can stall.
+    pub devices_stall: bool,
 }
 
 impl Default for Plan {
@@ -49,6 +51,7 @@ impl Default for Plan {
             settings: default_settings(),
             network: false,
             disk_mib: None,
+            devices_stall: false,
         }
     }
 }

@@ -147,7 +147,26 @@ pub struct Told {
     pub lines: Vec<String>,
 }
 
+/// A line of a member that says something.
+pub enum Line {
+    /// It has read a record.
+    Record(Seen),
+    /// It has got these partitions.
+    Assigned(Vec<i32>),
+    /// These partitions were taken from it.
+    Revoked(Vec<i32>),
+}
+
 impl Told {
+    /// Takes a line in.
+    pub fn hear(&mut self, line: Line) {
+        match line {
+            Line::Record(seen) => self.seen.push((self.assignments, seen)),
+            Line::Assigned(partitions) => self.assign(partitions),
+            Line::Revoked(partitions) => self.revoke(partitions),
+        }
+    }
+
     /// It has got these partitions.
     pub fn assign(&mut self, partitions: Vec<i32>) {
         self.owned.extend(partitions);

@@ -5,7 +5,7 @@
 //! of their own; all other runs share one JVM, as a start takes longer than most of them.
 
 use crate::client::{
-    Assignor, Client, Close, Consumed, Driver, From, Member, Membership, Pair, Seen, Settings, Told, wait_until,
+    Assignor, Client, Close, Consumed, Driver, From, Line, Member, Membership, Pair, Seen, Settings, Told, wait_until,
 };
 use crate::setup;
 use serde_json::json;
@@ -221,18 +221,19 @@ fn parse(line: &str) -> Option<Seen> {
 
 /// A record on stdout, or a line of the client's log on stderr.
 fn read_line(line: &str, told: &mut Told) {
-    if let Some(seen) = parse(line) {
-        told.seen.push((told.assignments, seen));
-        return;
-    }
+    let said = parse(line).map(Line::Record).or_else(|| rebalance(line));
+    said.into_iter().for_each(|said| told.hear(said));
+}
+
+fn rebalance(line: &str) -> Option<Line> {
     // `... Adding newly assigned partitions: [t-0, t-1] (name of the logger)`
     let list = |text: &str| -> Vec<i32> {
         let names = text.split(']').next().unwrap_or_default().split(", ");
         names.filter_map(|name| name.rsplit('-').next()?.parse().ok()).collect()
     };
     if let Some((_, partitions)) = line.split_once("Adding newly assigned partitions:") {
-        told.assign(list(partitions));
-    } else if let Some((_, partitions)) = line.split_once(" previously assigned partitions ") {
-        told.revoke(list(partitions));
+        return Some(Line::Assigned(list(partitions)));
     }
+    let (_, partitions) = line.split_once(" previously assigned partitions ")?;
+    Some(Line::Revoked(list(partitions)))
 }

@@ -4,7 +4,7 @@
 //! `max.poll.records` (librdkafka hands out one record at a time) and commits by itself.
 
 use crate::client::{
-    Assignor, Client, Close, Consumed, From, Member, Membership, Pair, Seen, Settings, Told, wait_until,
+    Assignor, Client, Close, Consumed, From, Line, Member, Membership, Pair, Seen, Settings, Told, wait_until,
 };
 use crate::setup;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -174,13 +174,15 @@ fn parse(line: &str) -> Option<Seen> {
     })
 }
 
-/// A record on stdout, or a note of a rebalance on stderr: `% Group g rebalanced (memberid m): assigned: t [0], t [1]`, or
-/// `% Group g rebalanced: incremental assignment of 2 partition(s) (memberid m, ...): t [0], t [1]`.
+/// A record on stdout, or a note of a rebalance on stderr.
 fn read_line(line: &str, told: &mut Told) {
-    if let Some(seen) = parse(line) {
-        told.seen.push((told.assignments, seen));
-        return;
-    }
+    let said = parse(line).map(Line::Record).or_else(|| rebalance(line));
+    said.into_iter().for_each(|said| told.hear(said));
+}
+
+/// `% Group g rebalanced (memberid m): assigned: t [0], t [1]`, or
+/// `% Group g rebalanced: incremental assignment of 2 partition(s) (memberid m, ...): t [0], t [1]`.
+fn rebalance(line: &str) -> Option<Line> {
     let list = |text: &str| -> Vec<i32> {
         text.split('[')
             .skip(1)
@@ -189,8 +191,7 @@ fn read_line(line: &str, told: &mut Told) {
     };
     let after = |notes: [&str; 2]| notes.iter().find_map(|note| Some(line.split_once(note)?.1));
     if let Some(partitions) = after(["assigned:", "incremental assignment of "]) {
-        told.assign(list(partitions));
-    } else if let Some(partitions) = after(["revoked:", "incremental revoke of "]) {
-        told.revoke(list(partitions));
+        return Some(Line::Assigned(list(partitions)));
     }
+    Some(Line::Revoked(list(after(["revoked:", "incremental revoke of "])?)))
 }

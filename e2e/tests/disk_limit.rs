@@ -78,6 +78,27 @@ fn producers_are_refused_while_everything_else_goes_on() {
 }
 
 #[test]
+fn a_soft_limit_that_the_disk_is_too_small_for_is_cut_and_said() {
+    let disk = Disk::new(DISK_MIB);
+    let mut highwater = Highwater::new()
+        .data_in(&disk.path().join("data"))
+        .set("disk.soft.free.bytes", "10737418240");
+    highwater.start();
+    let log = highwater.log();
+    let line = log.lines().find(|line| line.contains("more than a tenth of the disk"));
+    let line = line.unwrap_or_else(|| panic!("not a word of it:\n{log}"));
+    let figure = |name: &str| -> Option<u32> {
+        let (_, rest) = line.split_once(name)?;
+        let digits = rest.trim_start_matches(['=', ':', '"']);
+        digits.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
+    };
+    assert_eq!(figure("wanted_mib"), Some(10_240), "{line}");
+    // The file system keeps some of the disk for itself.
+    let holds = figure("soft_mib").expect("a figure");
+    assert!((DISK_MIB / 12..=DISK_MIB / 10).contains(&holds), "{line}");
+}
+
+#[test]
 fn producers_are_slowed_down_first() {
     let disk = Disk::new(DISK_MIB);
     let highwater = started(&disk);
@@ -122,6 +143,7 @@ fn real_producers_wait_lose_nothing_and_go_on_by_themselves() {
             })
         })
         .collect();
+    // Longer than a client that takes the error for final would go on.
     std::thread::sleep(Duration::from_secs(4));
     let waiting = sending.iter().filter(|sender| !sender.is_finished()).count();
     assert_eq!(waiting, 4, "nobody gave up, and nobody was told that it succeeded");

@@ -26,6 +26,26 @@ fn allow_open_files(needed: u64) {
     .expect("a limit up to the hard one");
 }
 
+#[test]
+fn the_limit_of_open_files_is_raised_and_said() {
+    assert!(!is_kafka(), "a promise of Highwater alone");
+    let limit = getrlimit(Resource::Nofile);
+    let hard = limit.maximum.unwrap_or(1 << 30);
+    // As many systems start processes; the broker inherits it.
+    let soft = Rlimit {
+        current: Some(hard.min(1_024)),
+        ..limit
+    };
+    setrlimit(Resource::Nofile, soft).expect("a limit below the hard one");
+    let mut highwater = Highwater::new();
+    highwater.start();
+    setrlimit(Resource::Nofile, limit).expect("what it was");
+    let log = highwater.log();
+    let line = log.lines().find(|line| line.contains("what may be open at a time"));
+    let line = line.unwrap_or_else(|| panic!("not a word of it:\n{log}"));
+    assert!(line.contains(&hard.to_string()), "{hard} is allowed: {line}");
+}
+
 fn start() -> Broker {
     let broker = Broker::start(&[]);
     broker.raw().create("t", 1, &[]).expect("create");
@@ -111,6 +131,7 @@ fn announced_bytes_take_no_memory_before_they_come() {
         start.extend([0, 0, 0, 9, 0, 0, 0, 1, 255, 255, 0]);
         socket.write_all(&start).expect("it is not cut off");
     }
+    // All of it is read.
     std::thread::sleep(Duration::from_millis(100));
     serves(&broker);
     let after = rss(&broker);
@@ -144,6 +165,7 @@ fn readers_that_do_not_read_take_bounded_memory() {
             socket.write_all(&frame).expect("requests are read");
         }
     }
+    // All answers that fit anywhere are made.
     std::thread::sleep(Duration::from_millis(500));
     serves(&broker);
     let after = rss(&broker);
@@ -217,6 +239,7 @@ fn idle_it_is_small_and_it_starts_soon() {
     let debug = Highwater::binary().parent().is_some_and(|dir| dir.ends_with("debug"));
     let limit = Duration::from_secs(if debug { 3 } else { 1 });
     assert!(ready < limit, "the first answer came after {ready:?}");
+    // What the start took is given back.
     std::thread::sleep(Duration::from_millis(500));
     let idle = rss_of(&highwater);
     assert!(idle <= 48 * 1024, "idle it takes {idle} KiB");

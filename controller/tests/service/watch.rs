@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use highwater_controller::service::ControllerConfig;
 use highwater_controller::store::EmbeddedStore;
-use highwater_node::transport::Listener;
+use highwater_node::transport::{Channel, Listener};
 use highwater_proto::grpc::controller_client::ControllerClient;
 use highwater_proto::metadata::MetadataImage;
 use highwater_proto::types::Revision;

@@ -53,14 +53,14 @@ unit: setup-etcd ## Tests beside the code
 # What `make test` runs of e2e/tests: first what needs one process, then what starts whole clusters.
 E2E := layering refused_starts answers clients_kcat clients_rdkafka clients_python clients_franz_go clients_java clients_console \
   java_tools dump hostile_sockets bad_disks crash
-CLUSTER := make_cluster otel disk_limit disk_stall failover rolling_restart etcd_outage cluster_clients
+CLUSTER := make_cluster otel disk_limit disk_stall failover rolling_restart etcd_outage etcd_restore cluster_clients
 # All of one build: another set of features would build everything twice.
 RUN_E2E := cargo test -p highwater-e2e --locked --no-fail-fast
 
 e2e: setup-test release ## Real clients, crashes and hostile input against the real binary
 	$(RUN_E2E) --lib --bins $(E2E:%=--test %) -- --test-threads=1
 
-cluster-test: setup-test release ## The same clients and Kafka's tools on three brokers, failover, a rolling restart, a minute without etcd
+cluster-test: setup-test release ## The same clients and Kafka's tools on three brokers, failover, a rolling restart, a minute without etcd, etcd restored from a backup
 	$(RUN_E2E) $(CLUSTER:%=--test %) -- --test-threads=1
 	HIGHWATER_E2E_PEER=cluster $(RUN_E2E) --test java_tools -- --test-threads=1
 

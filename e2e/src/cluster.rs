@@ -223,6 +223,14 @@ impl Cluster {
         http_get(address, path).is_ok_and(|answer| answer.starts_with("HTTP/1.1 200"))
     }
 
+    /// What a process says of its readiness, with the answer's headers.
+    ///
+    /// # Errors
+    /// When it does not answer.
+    pub fn readiness(&self, id: Id) -> std::io::Result<String> {
+        http_get(&self.node(id).addresses.http, "/readyz")
+    }
+
     /// The metrics of a process, as text.
     ///
     /// # Errors
@@ -264,6 +272,11 @@ impl Cluster {
     /// `HOST:PORT` for the clients of a process.
     pub fn clients(&self, id: Id) -> String {
         self.node(id).addresses.clients.clone()
+    }
+
+    /// `HOST:PORT` for the other members of an etcd.
+    pub fn peers(&self, id: Id) -> String {
+        self.node(id).addresses.grpc.clone()
     }
 
     /// The broker at this address.

@@ -1,8 +1,10 @@
-//! etcd's own client, for what tests do to an etcd: find its leader, move it, fill it up, empty it again.
+//! etcd's own tools, for what tests do to an etcd: find its leader, move it, fill it up, empty it again, back it up and
+//! restore it.
 
-use crate::cluster::{Cluster, Id, Kind};
+use crate::cluster::{Cluster, Id, Kind, name};
 use crate::setup;
 use std::io::Write;
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 /// A value of about the largest size that etcd takes.
@@ -99,4 +101,39 @@ pub fn empty(cluster: &Cluster) {
     let _ = etcdctl(&endpoints, &["compact", "--physical", &revision], b"");
     run(&["defrag"]);
     run(&["alarm", "disarm"]);
+}
+
+/// Saves what it has to a file, as operators back it up.
+///
+/// # Panics
+/// When it does not answer.
+pub fn back_up(cluster: &Cluster, file: &Path) {
+    let endpoint = cluster.clients((Kind::Etcd, 0));
+    let file = file.to_str().expect("a path of text");
+    etcdctl(&endpoint, &["snapshot", "save", file], b"").unwrap_or_else(|e| panic!("no backup: {e}"));
+}
+
+/// Starts it anew from such a file. What it had is kept beside its folder.
+///
+/// # Panics
+/// When it has more than one member, or the backup is not taken.
+pub fn restore(cluster: &mut Cluster, file: &Path) {
+    let id = (Kind::Etcd, 0);
+    assert_eq!(cluster.plan().etcd, 1, "members of a restored etcd have one backup");
+    cluster.process(id).kill9();
+    let folder = cluster.data_dir(id);
+    std::fs::rename(&folder, folder.with_extension("before")).expect("the folder of etcd");
+    let (own, url) = (name(id), format!("http://{}", cluster.peers(id)));
+    let mut command = Command::new(setup::tool("etcdutl"));
+    command
+        .args(["snapshot", "restore"])
+        .arg(file)
+        .arg("--data-dir")
+        .arg(&folder);
+    command.args(["--name", &own, "--initial-cluster", &format!("{own}={url}")]);
+    command.args(["--initial-advertise-peer-urls", &url]);
+    let output = command.output().expect("etcdutl starts");
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "the backup is not taken: {errors}");
+    cluster.process(id).start();
 }

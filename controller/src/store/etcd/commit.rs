@@ -16,6 +16,8 @@ use crate::store::{CommitError, Condition, Operation, Transaction};
 /// Pause before the election key is written again after that failed.
 const FENCE_PAUSE: std::time::Duration = std::time::Duration::from_millis(100);
 
+const WENT_BACK: &str = "etcd has less than it had";
+
 pub(super) async fn commit(
     endpoints: &Endpoints,
     keys: &Keys,
@@ -25,11 +27,24 @@ pub(super) async fn commit(
     if !held.is_ours() {
         return Err(CommitError::Deposed);
     }
-    let fence = held.fence();
+    let (fence, newest) = (held.fence(), held.newest());
     let txn = guarded(keys, fence, transaction);
     let failure = match endpoints.at_most_once(|client| send(client, txn.clone())).await {
         Ok(answer) if answer.succeeded() => match header_revision(answer.header()) {
-            Ok(revision) => return Ok(Revision(revision)),
+            Ok(revision) if revision > newest => {
+                held.wrote(revision);
+                return Ok(Revision(revision));
+            }
+            // What it was decided on is not what is there.
+            Ok(revision) => {
+                tracing::error!(
+                    revision,
+                    newest,
+                    "etcd has less than it had: was it restored from a backup?"
+                );
+                held.lost.cancel();
+                return Err(CommitError::Unknown(WENT_BACK.to_owned()));
+            }
             Err(failure) => failure,
         },
         Ok(answer) => return Err(refusal(held, fence, &answer)),

@@ -18,6 +18,8 @@ pub(super) struct Held {
     /// Revision at which it was written last. Transactions are guarded by it: whoever took the key over, or wrote it
     /// again to shut out what is still under way, makes them fail.
     fence: AtomicI64,
+    /// The newest revision of ours that etcd is known to have: one that has less was restored from a backup.
+    newest: AtomicI64,
     /// One at a time moves the fence.
     pub(super) fencing: tokio::sync::Mutex<()>,
     /// Fires when the leadership is, or may be, somebody else's.
@@ -39,6 +41,7 @@ impl Held {
             lease,
             created,
             fence: AtomicI64::new(created.get()),
+            newest: AtomicI64::new(created.get()),
             fencing: tokio::sync::Mutex::new(()),
             lost: CancellationToken::new(),
             released: CancellationToken::new(),
@@ -54,6 +57,16 @@ impl Held {
     /// The election key was written again, at a revision; the fence never goes back.
     pub(super) fn move_fence(&self, revision: i64) {
         self.fence.fetch_max(revision, Ordering::AcqRel);
+        self.wrote(revision);
+    }
+
+    pub(super) fn newest(&self) -> i64 {
+        self.newest.load(Ordering::Acquire)
+    }
+
+    /// A transaction of ours has this revision.
+    pub(super) fn wrote(&self, revision: i64) {
+        self.newest.fetch_max(revision, Ordering::AcqRel);
     }
 
     /// etcd renewed the lease, by a request that was sent at this time.

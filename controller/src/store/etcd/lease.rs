@@ -9,15 +9,16 @@ use tokio::time::Instant;
 use crate::store::etcd::endpoints::Endpoints;
 use crate::store::etcd::failure::Failure;
 use crate::store::etcd::held::Held;
+use crate::store::etcd::keys::Keys;
 
 /// Pause after a renewal that failed.
 const RETRY_PAUSE: Duration = Duration::from_millis(50);
 
 /// Keeps the lease until the leadership is lost or given back, then revokes it.
-pub(super) async fn keep(endpoints: Arc<Endpoints>, held: Arc<Held>, ttl: Duration) {
+pub(super) async fn keep(endpoints: Arc<Endpoints>, keys: Keys, held: Arc<Held>, ttl: Duration) {
     let ended = tokio::select! {
         () = held.lost.cancelled() => false,
-        ended = renew(&endpoints, &held, ttl) => ended,
+        ended = renew(&endpoints, &keys, &held, ttl) => ended,
     };
     held.lost.cancel();
     if !ended {
@@ -27,7 +28,7 @@ pub(super) async fn keep(endpoints: Arc<Endpoints>, held: Arc<Held>, ttl: Durati
 }
 
 /// Renews until that is too late or of no use. True: the lease has ended.
-async fn renew(endpoints: &Endpoints, held: &Held, ttl: Duration) -> bool {
+async fn renew(endpoints: &Endpoints, keys: &Keys, held: &Held, ttl: Duration) -> bool {
     let interval = ttl / 5;
     loop {
         // By the deadline this is over, whatever the request does.
@@ -63,6 +64,27 @@ async fn renew(endpoints: &Endpoints, held: &Held, ttl: Duration) -> bool {
         // Time that passed while this process did not run counts too.
         if !held.is_ours() {
             return false;
+        }
+        if went_back(endpoints, keys, held, ttl / 6).await {
+            tracing::error!("etcd has less than it had: was it restored from a backup?");
+            return false;
+        }
+    }
+}
+
+/// True if etcd lacks what is known to have been there. A backup may well have the lease and the election key: nothing
+/// else tells an active controller that its store is another one.
+async fn went_back(endpoints: &Endpoints, keys: &Keys, held: &Held, within: Duration) -> bool {
+    // Known before it is asked for: what is read is linearizable.
+    let (newest, marker) = (held.newest(), keys.marker());
+    let found = endpoints
+        .once(within, |mut client| async move { client.get(marker, None).await })
+        .await;
+    match found {
+        Ok(found) => found.kvs().first().map_or(0, etcd_client::KeyValue::mod_revision) < newest,
+        Err(failure) => {
+            tracing::debug!(reason = %failure, "it was not found out whether etcd has what it had");
+            false
         }
     }
 }

@@ -131,7 +131,12 @@ impl MetadataStore for EtcdStore {
         self.inner.held.lock().insert(created, Arc::clone(&held));
         let lost = held.lost.clone();
         // Not ended with the store: it revokes the lease.
-        tokio::spawn(lease::keep(Arc::clone(&self.inner.endpoints), held, ttl));
+        tokio::spawn(lease::keep(
+            Arc::clone(&self.inner.endpoints),
+            self.inner.keys.clone(),
+            held,
+            ttl,
+        ));
         let inner = Arc::clone(&self.inner);
         Ok(Leadership::new(created, lost, move || {
             inner.held.lock().remove(&created);

@@ -125,6 +125,46 @@ async fn a_watch_of_a_store_that_went_back_ends() {
 }
 
 #[tokio::test]
+async fn a_leadership_that_a_backup_knows_ends_with_the_restore_of_it() {
+    for commits in [false, true] {
+        let mut etcd = etcd().await;
+        let backup = tempfile::tempdir().unwrap();
+        let mut config = etcd.config("c");
+        config.lease_ttl = Duration::from_secs(10);
+        let store = EtcdStore::connect(config).await.unwrap();
+        let leadership = store.campaign("one").await.unwrap();
+        soon("a commit", commit_again(&store, &leadership, "old")).await;
+        etcd.kill();
+        etcd.back_up(backup.path());
+        etcd.start_again().await;
+        for _ in 0..5 {
+            soon("a commit", commit_again(&store, &leadership, "new")).await;
+        }
+        etcd.kill();
+        etcd.restore(backup.path());
+        etcd.start_again().await;
+        if commits {
+            // Without a guard that tells it: the answer does.
+            let committed = async {
+                loop {
+                    match store.commit(&leadership, put("topics/b", "on what is gone")).await {
+                        Err(CommitError::Unavailable(_)) => tokio::time::sleep(Duration::from_millis(50)).await,
+                        other => break other,
+                    }
+                }
+            };
+            let answer = soon("an answer", committed).await;
+            assert!(
+                matches!(answer, Err(CommitError::Unknown(_) | CommitError::Deposed)),
+                "{answer:?}"
+            );
+        }
+        soon("the end", leadership.lost().cancelled()).await;
+        assert!(!store.holds(&leadership));
+    }
+}
+
+#[tokio::test]
 async fn what_is_still_under_way_when_an_outcome_is_unknown_never_happens() {
     let etcd = etcd().await;
     let network = Proxy::to(etcd.address()).await;

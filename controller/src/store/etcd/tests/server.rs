@@ -34,7 +34,7 @@ pub(super) struct EtcdServer {
     arguments: Vec<String>,
     url: String,
     child: Child,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 /// A port that was free a moment ago.
@@ -87,7 +87,7 @@ impl EtcdCluster {
                 arguments,
                 url,
                 child,
-                _folder: folder,
+                folder,
             }
         };
         let cluster = Self {
@@ -200,10 +200,35 @@ impl EtcdServer {
         self.child.wait().unwrap();
     }
 
+    /// A copy of what it has, while it does not run.
+    pub(super) fn back_up(&self, to: &Path) {
+        copy(&self.folder.path().join("data"), to);
+    }
+
+    /// Puts such a copy in the place of what it has, while it does not run.
+    pub(super) fn restore(&self, from: &Path) {
+        let data = self.folder.path().join("data");
+        std::fs::remove_dir_all(&data).unwrap();
+        copy(from, &data);
+    }
+
     /// The same member again, with the same data.
     pub(super) async fn start_again(&mut self) {
         self.child = spawn(&self.arguments);
         self.ready().await;
+    }
+}
+
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let to = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy(&entry.path(), &to);
+        } else {
+            std::fs::copy(entry.path(), to).unwrap();
+        }
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use highwater_node::clock::Clock;
 use highwater_node::config::{ListenerConfig, NodeConfig};
-use highwater_node::data_dir::{DataDir, DataDirError, MetaProperties};
+use highwater_node::data_dir::{DataDir, DataDirError, Decommissioned, MetaProperties};
 use highwater_node::http::HealthCheck;
 use highwater_node::open_files::OpenFiles;
 use highwater_node::session::{
@@ -16,12 +16,13 @@ use highwater_node::telemetry::Metrics;
 use highwater_node::transport::{self, Dialer, Listener};
 use highwater_proto::config::StaticValues;
 use highwater_proto::metadata::{DiskPressure, Endpoint, NodeRegistration, NodeRole};
+use highwater_proto::types::NodeId;
 use tokio::net::TcpListener;
 use uuid::Uuid;
 
 use crate::api::SERVED;
 use crate::broker::{Broker, BrokerParts};
-use crate::log::LogError;
+use crate::log::{LogDir, LogError};
 use crate::partitions::{RecoveredLogs, RecoveryReport};
 use crate::questions;
 use crate::service::Service;
@@ -29,6 +30,8 @@ use crate::worker_stalls::WorkerStalls;
 
 /// How long the controller may take to let the broker in; it goes on trying.
 const UNFENCE_TIMEOUT: Duration = Duration::from_secs(60);
+/// Files that are kept open while directories are only moved.
+const FILES_TO_MOVE_ASIDE: usize = 16;
 /// How often the disk's room is looked at while it changes. What is appended meanwhile is counted.
 const DISK_LOOK: Duration = Duration::from_millis(250);
 /// The same while nobody writes: an idle broker is to wake up rarely.
@@ -56,6 +59,9 @@ pub enum StartError {
     /// The controller did not take the broker in.
     #[error(transparent)]
     Controller(#[from] LinkError),
+    /// It was unregistered in this very pod, which is to be removed.
+    #[error("broker {0} was unregistered: remove this pod. In another one its disk begins anew")]
+    Decommissioned(NodeId),
     /// The process is being stopped.
     #[error("stopped while recovering the logs")]
     Stopped,
@@ -109,6 +115,7 @@ impl BrokerProcess {
             health,
             ..
         } = parts;
+        begin_anew(&data_dir, config.pod_uid.clone()).await?;
         health.not_ready("recovering the logs");
         let recovered = recover(Arc::clone(&data_dir), config.fixed.clone(), clock.clone()).await?;
         let report = recovered.report().clone();
@@ -147,7 +154,12 @@ impl BrokerProcess {
             shutdown: shutdown.clone(),
         })?;
         let _ = seat.set(Arc::downgrade(&broker));
-        questions::answer(&broker, &link);
+        let mark = Decommissioned {
+            node_id: registered.node_id,
+            epoch: registered.epoch,
+            pod_uid: config.pod_uid.clone(),
+        };
+        questions::answer(&broker, &link, Arc::clone(&data_dir), mark);
         watch_disk(&broker, Arc::clone(&data_dir));
         note_what_is_seen(&link, data_dir, &shutdown);
         broker.metrics().register(&metrics, &broker);
@@ -230,6 +242,29 @@ async fn without_controller(link: &ControllerLink) {
     }
 }
 
+/// The disk of a broker that was unregistered: what is on it is moved aside, and this is a new broker.
+async fn begin_anew(data_dir: &Arc<DataDir>, pod_uid: Option<String>) -> Result<(), StartError> {
+    let Some(mark) = data_dir.decommissioned()? else {
+        return Ok(());
+    };
+    if pod_uid.is_some() && pod_uid == mark.pod_uid {
+        return Err(StartError::Decommissioned(mark.node_id));
+    }
+    let dir = Arc::clone(data_dir);
+    let moving = tokio::task::spawn_blocking(move || {
+        let replicas = LogDir::open(dir.path(), FILES_TO_MOVE_ASIDE)?.retire()?;
+        dir.begin_anew()?;
+        Ok::<_, StartError>(replicas)
+    });
+    let replicas = moving.await.map_err(|_| StartError::Stopped)??;
+    tracing::warn!(
+        earlier = %mark.node_id,
+        replicas,
+        "the broker that had this disk was unregistered: what is on it was moved aside, and this is a new broker"
+    );
+    Ok(())
+}
+
 async fn recover(data_dir: Arc<DataDir>, fixed: StaticValues, clock: Clock) -> Result<RecoveredLogs, StartError> {
     let opening = tokio::task::spawn_blocking(move || {
         let mut recovered = RecoveredLogs::open(data_dir.path(), &fixed, clock.now_ms())?;
@@ -282,6 +317,7 @@ fn registration(
                 .iter()
                 .map(|api| (api.key.code(), api.min_version, api.max_version))
                 .collect(),
+            pod_uid: config.pod_uid.clone(),
         },
         clean_shutdown: report.clean,
         seen: Default::default(),

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use highwater_node::data_dir::{DataDir, Decommissioned};
 use highwater_node::session::{ControllerLink, LeaderMove, LogEnd, Question, Reply};
 use highwater_proto::types::TopicPartition;
 use tokio::time::Instant;
@@ -21,15 +22,17 @@ const FIRST_LOOK: Duration = Duration::from_millis(1);
 const LONGEST_LOOK: Duration = Duration::from_millis(16);
 
 /// Answers questions until the broker stops.
-pub(crate) fn answer(broker: &Arc<Broker>, link: &ControllerLink) {
+pub(crate) fn answer(broker: &Arc<Broker>, link: &ControllerLink, data_dir: Arc<DataDir>, mark: Decommissioned) {
     let Some(mut questions) = link.questions() else { return };
     let (broker, link) = (Arc::clone(broker), link.clone());
+    let mark = Arc::new(mark);
     tokio::spawn(async move {
         while let Some(question) = questions.recv().await {
             let (partitions, link) = (Arc::clone(broker.partitions()), link.clone());
+            let (data_dir, mark) = (Arc::clone(&data_dir), Arc::clone(&mark));
             // Each for itself: a hand-over waits.
             tokio::spawn(async move {
-                if let Some(reply) = reply(&partitions, question).await {
+                if let Some(reply) = reply(&partitions, question, data_dir, mark).await {
                     link.reply(reply);
                 }
             });
@@ -37,7 +40,30 @@ pub(crate) fn answer(broker: &Arc<Broker>, link: &ControllerLink) {
     });
 }
 
-async fn reply(partitions: &Partitions, question: Question) -> Option<Reply> {
+/// This broker is unregistered; its session ends. No answer if the disk does not take the mark.
+async fn retire(id: i64, data_dir: Arc<DataDir>, mark: Arc<Decommissioned>) -> Option<Reply> {
+    let marking = tokio::task::spawn_blocking(move || data_dir.write_decommissioned(&mark));
+    match marking.await {
+        Ok(Ok(())) => {
+            tracing::warn!(
+                "this broker was unregistered: its data directory is marked, and what is in it counts no more"
+            );
+            Some(Reply::Retired { id })
+        }
+        Ok(Err(error)) => {
+            tracing::error!(%error, "this broker was unregistered, but its data directory cannot be marked: do not use it again");
+            None
+        }
+        Err(_) => None,
+    }
+}
+
+async fn reply(
+    partitions: &Partitions,
+    question: Question,
+    data_dir: Arc<DataDir>,
+    mark: Arc<Decommissioned>,
+) -> Option<Reply> {
     let reply = match question {
         Question::LogEnds { id, replicas } => Reply::LogEnds {
             id,
@@ -56,6 +82,11 @@ async fn reply(partitions: &Partitions, question: Question) -> Option<Reply> {
         }
         // A broker owns no shards: nothing of them is in flight here.
         Question::Release { id, shards } => Reply::Released { id, shards },
+        Question::ReplicaSizes { id, after, limit } => {
+            let (sizes, more) = sizes(partitions, after, limit);
+            Reply::ReplicaSizes { id, sizes, more }
+        }
+        Question::Retire { id } => return retire(id, data_dir, mark).await,
     };
     Some(reply)
 }
@@ -67,6 +98,34 @@ fn log_end(partitions: &Partitions, key: &TopicPartition) -> Option<LogEnd> {
         last_epoch,
         end,
     })
+}
+
+/// So many replicas after `after`, in order, with their bytes, and whether there are more. Those whose storage failed have
+/// no size.
+fn sizes(partitions: &Partitions, after: Option<TopicPartition>, limit: usize) -> (Vec<(TopicPartition, u64)>, bool) {
+    page(
+        partitions.all(),
+        |replica| replica.key(),
+        |replica| Some(replica.ends()?.size),
+        after,
+        limit,
+    )
+}
+
+fn page<R>(
+    mut replicas: Vec<R>,
+    key: impl Fn(&R) -> TopicPartition,
+    size: impl Fn(&R) -> Option<u64>,
+    after: Option<TopicPartition>,
+    limit: usize,
+) -> (Vec<(TopicPartition, u64)>, bool) {
+    replicas.retain(|replica| after.is_none_or(|after| key(replica) > after));
+    replicas.sort_unstable_by_key(|replica| key(replica));
+    let mut sizes = replicas
+        .iter()
+        .filter_map(|replica| Some((key(replica), size(replica)?)));
+    let some = sizes.by_ref().take(limit).collect();
+    (some, sizes.next().is_some())
 }
 
 /// Takes no more appends for these partitions, and waits until the next leaders have everything. Answers which have it.
@@ -95,5 +154,35 @@ async fn hand_over(partitions: &Partitions, id: i64, moves: Vec<LeaderMove>) -> 
         }
         tokio::time::sleep(pause).await;
         pause = LONGEST_LOOK.min(pause * 2);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use highwater_proto::types::{PartitionIndex, TopicId};
+    use uuid::Uuid;
+
+    use super::*;
+
+    #[test]
+    fn sizes_come_in_pages_that_leave_nothing_out() {
+        let key = |n: i32| TopicPartition {
+            topic_id: TopicId(Uuid::from_u128(n as u128 / 4)),
+            partition: PartitionIndex(n % 4),
+        };
+        // Every third has no size, the last ones among them.
+        let size = |n: &i32| (n % 3 != 0).then_some(*n as u64);
+        let all: Vec<i32> = (0..10).rev().collect();
+        let (mut told, mut after, mut more) = (Vec::new(), None, true);
+        while more {
+            let some;
+            (some, more) = page(all.clone(), |n| key(*n), size, after, 2);
+            assert!(some.len() <= 2);
+            after = some.last().map(|(key, _)| *key);
+            told.extend(some);
+        }
+        let wanted: Vec<_> = (0..10).filter_map(|n| Some((key(n), size(&n)?))).collect();
+        assert_eq!(told, wanted);
+        assert_eq!(page(Vec::<i32>::new(), |n| key(*n), size, None, 2), (Vec::new(), false));
     }
 }

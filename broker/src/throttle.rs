@@ -1,6 +1,6 @@
 //! Replication throttles, as Kafka has them: replicas that a topic names (`leader.replication.throttled.replicas`,
-//! `follower.replication.throttled.replicas`) and that are not in sync are copied at no more than a broker's rate. Replicas
-//! in sync are never held back.
+//! `follower.replication.throttled.replicas`) and that are not in sync are copied at no more than a broker's rate. So are
+//! replicas that a rebalance or a drain adds, if it was asked for with a limit. Replicas in sync are never held back.
 
 use std::time::Duration;
 
@@ -113,13 +113,18 @@ impl Throttles {
         now: Duration,
     ) -> Option<Duration> {
         let topic = image.topic_by_id(key.topic_id)?;
-        // Nearly no topic names any.
-        let named = topic.configs.get(side.replicas())?;
-        let in_sync = topic.partition(key.partition)?.isr.contains(&follower);
-        if in_sync || !names(named, topic, key, self.node) {
+        // Nearly no topic names any, and few moves have a limit.
+        let named = topic.configs.get(side.replicas());
+        if named.is_none() && !image.rebalance.limits_copies() {
             return None;
         }
-        let rate = rate(side, image, fixed, self.node)?;
+        let partition = topic.partition(key.partition)?;
+        if partition.isr.contains(&follower) {
+            return None;
+        }
+        let named = named.filter(|named| names(named, topic, key, self.node));
+        let named = named.and_then(|_| rate(side, image, fixed, self.node));
+        let rate = named.into_iter().chain(image.copy_limit(partition, follower)).min()?;
         Some(self.bucket(side).lock().wait(rate, now))
     }
 
@@ -155,7 +160,9 @@ fn rate(side: Side, image: &MetadataImage, fixed: &StaticValues, node: NodeId) -
 mod tests {
     use std::collections::BTreeMap;
 
-    use highwater_proto::metadata::{Change, MetadataUpdate, Partition};
+    use highwater_proto::metadata::{
+        Change, MetadataUpdate, NodeDuty, NodeRegistration, NodeRole, Partition, Rebalance,
+    };
     use highwater_proto::types::{PartitionIndex, Revision, TopicId};
     use uuid::Uuid;
 
@@ -257,5 +264,86 @@ mod tests {
             "its own value is no limit"
         );
         assert!(!held(&image("*", &[]), Side::Leader, 1, 3), "no rate");
+    }
+
+    #[test]
+    fn replicas_that_a_move_adds_are_held_back_by_its_limit() {
+        let key = TopicPartition {
+            topic_id: TopicId(Uuid::from_u128(1)),
+            partition: PartitionIndex(0),
+        };
+        let node = |id| NodeId(id);
+        let image = |rebalance: Rebalance, draining: bool, named: bool| {
+            let partition = Partition {
+                replicas: vec![node(1), node(2), node(3), node(4)],
+                adding: vec![node(3)],
+                removing: vec![node(2)],
+                isr: vec![node(1), node(2)],
+                ..Partition::default()
+            };
+            let registration = NodeRegistration {
+                role: NodeRole::Broker,
+                incarnation: Uuid::from_u128(1),
+                directory_id: Uuid::from_u128(2),
+                endpoints: Vec::new(),
+                rack: None,
+                api_ranges: Vec::new(),
+                pod_uid: None,
+            };
+            let duty = if draining { NodeDuty::Draining } else { NodeDuty::Full };
+            let names = BTreeMap::from([(Side::Leader.replicas().to_owned(), "*".to_owned())]);
+            let rates = BTreeMap::from([(Side::Leader.rate().to_owned(), "1000".to_owned())]);
+            MetadataImage::default().apply(&MetadataUpdate {
+                revision: Revision(1),
+                changes: vec![
+                    Change::PutNodeRegistration(node(2), registration),
+                    Change::PutNodeDuty(node(2), duty),
+                    Change::PutRebalance(rebalance),
+                    Change::PutPartition(key.topic_id, key.partition, partition),
+                    Change::PutConfig(ConfigResource::ClusterDefault, rates),
+                    Change::PutTopic {
+                        name: "a".into(),
+                        topic_id: key.topic_id,
+                        partition_count: 1,
+                        configs: if named { names } else { BTreeMap::new() },
+                        owner: None,
+                    },
+                ],
+            })
+        };
+        let fixed = StaticValues::default();
+        // How long somebody waits who has copied 1,000,000 bytes too many.
+        let wait = |image: &MetadataImage, follower| {
+            let throttles = Throttles::new(node(1));
+            throttles.wait(Side::Leader, image, &fixed, &key, node(follower), ms(0));
+            throttles.copied(Side::Leader, 1_000_000);
+            throttles.wait(Side::Leader, image, &fixed, &key, node(follower), ms(0))
+        };
+        let limits = |throttle, drain_throttle| Rebalance {
+            throttle,
+            drain_throttle,
+            ..Rebalance::default()
+        };
+        let rebalance = limits(Some(10_000_000), None);
+        assert_eq!(
+            wait(&image(rebalance.clone(), false, false), 3),
+            Some(Duration::ZERO),
+            "within the burst"
+        );
+        assert_eq!(
+            wait(&image(rebalance.clone(), false, false), 4),
+            None,
+            "no move adds it"
+        );
+        assert_eq!(wait(&image(rebalance.clone(), false, false), 2), None, "in sync");
+        assert_eq!(
+            wait(&image(rebalance.clone(), true, false), 3),
+            None,
+            "a drain has a limit of its own"
+        );
+        assert_eq!(wait(&image(limits(None, Some(1)), true, false), 3), Some(WAIT.1));
+        assert_eq!(wait(&image(limits(None, Some(1)), false, false), 3), None);
+        let both = image(rebalance, false, true);
+        assert_eq!(wait(&both, 3), Some(WAIT.1), "the smaller of two limits counts");
     }
 }

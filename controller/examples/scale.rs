@@ -82,6 +82,7 @@ fn registration(id: usize) -> NodeRegistration {
         endpoints: Vec::new(),
         rack: Some(format!("rack-{}", id % 3)),
         api_ranges: Vec::new(),
+        pod_uid: None,
     }
 }
 

@@ -2,7 +2,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use highwater_controller::service::{Controller, ControllerConfig};
@@ -16,8 +17,10 @@ use highwater_proto::grpc;
 use highwater_proto::grpc::admin_client::AdminClient;
 use highwater_proto::grpc::alter_partitions_request::{IsrMember, Proposal};
 use highwater_proto::grpc::controller_client::ControllerClient;
-use highwater_proto::grpc::session_request::{HandedOver, Heartbeat, Register, Request as Said, Unfence};
-use highwater_proto::grpc::session_response::Response as Answer;
+use highwater_proto::grpc::session_request::{
+    HandedOver, Heartbeat, Register, ReplicaSizes, Request as Said, Retired, TopicSizes, Unfence,
+};
+use highwater_proto::grpc::session_response::{AskReplicaSizes, Response as Answer};
 use highwater_proto::metadata::{MetadataImage, NodeRegistration, NodeRole, Partition, convert};
 use highwater_proto::types::{NodeId, TopicId};
 use tokio::sync::mpsc;
@@ -28,6 +31,10 @@ const WAIT: Duration = Duration::from_secs(20);
 
 struct World {
     controller: Controller,
+    /// What brokers say that each of their replicas has that is in sync; others are half as large.
+    bytes: Arc<AtomicI64>,
+    /// Brokers that were told that they are unregistered.
+    retired: Arc<Mutex<Vec<i32>>>,
     memory: MemoryNetwork,
     shutdown: Shutdown,
     _dir: tempfile::TempDir,
@@ -36,6 +43,10 @@ struct World {
 impl World {
     /// With live brokers 1..=n.
     async fn start(n: i32) -> Self {
+        Self::start_with(n, |_| {}).await
+    }
+
+    async fn start_with(n: i32, change: impl FnOnce(&mut ControllerConfig)) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let store = Arc::new(EmbeddedStore::open(dir.path()).unwrap());
         let session = SessionConfig {
@@ -44,6 +55,7 @@ impl World {
         };
         let mut config = ControllerConfig::new("test", StaticValues::default(), session).unwrap();
         config.settings.rebalance_moves_per_broker = 2;
+        change(&mut config);
         let memory = MemoryNetwork::new();
         let shutdown = Shutdown::new(Duration::from_millis(200));
         let started = Controller::start(store, config, Clock::system(), shutdown.clone()).await;
@@ -51,6 +63,8 @@ impl World {
         controller.serve(memory.listen("controller", 9190).unwrap());
         let world = Self {
             controller,
+            bytes: Arc::new(AtomicI64::new(1_000)),
+            retired: Arc::default(),
             memory,
             shutdown,
             _dir: dir,
@@ -85,6 +99,7 @@ impl World {
             endpoints: Vec::new(),
             rack: None,
             api_ranges: Vec::new(),
+            pod_uid: Some(format!("pod-{id}")),
         };
         let register = Register {
             node_id: Some(id),
@@ -102,19 +117,30 @@ impl World {
             ..Default::default()
         };
         say.send(request(Said::Heartbeat(heartbeat))).await.unwrap();
+        let (controller, bytes, retired) = (self.controller.clone(), self.bytes.clone(), self.retired.clone());
         let answers = self.client().session(ReceiverStream::new(said)).await;
         let mut answers = answers.unwrap().into_inner();
         tokio::spawn(async move {
             while let Ok(Some(message)) = answers.message().await {
-                if let Some(Answer::HandOver(asked)) = message.response {
-                    let ready = asked.moves.into_iter().filter_map(|wanted| wanted.replica).collect();
-                    let done = HandedOver {
+                let said = match message.response {
+                    Some(Answer::HandOver(asked)) => Said::HandedOver(HandedOver {
                         question: asked.question,
-                        ready,
-                    };
-                    if say.send(request(Said::HandedOver(done))).await.is_err() {
-                        return;
+                        ready: asked.moves.into_iter().filter_map(|wanted| wanted.replica).collect(),
+                    }),
+                    Some(Answer::AskReplicaSizes(asked)) => {
+                        let image = controller.image();
+                        Said::ReplicaSizes(sizes(&image, NodeId(id), &asked, bytes.load(Ordering::SeqCst)))
                     }
+                    Some(Answer::Retire(asked)) => {
+                        retired.lock().unwrap().push(id);
+                        Said::Retired(Retired {
+                            question: asked.question,
+                        })
+                    }
+                    _ => continue,
+                };
+                if say.send(request(said)).await.is_err() {
+                    return;
                 }
             }
         });
@@ -158,6 +184,32 @@ impl World {
     async fn stop(self) {
         self.shutdown.trigger();
         self.shutdown.finished().await.unwrap();
+    }
+}
+
+/// What a broker says of its replicas, two at a time whatever it is asked for.
+fn sizes(image: &MetadataImage, node: NodeId, asked: &AskReplicaSizes, bytes: i64) -> ReplicaSizes {
+    let after = asked.after.as_ref().map(|it| (it.topic_id.clone(), it.partition));
+    let mut here = Vec::new();
+    for topic in image.topics() {
+        for (index, partition) in topic.indexed_partitions() {
+            let place = (convert::uuid_bytes(topic.id.0), index.get());
+            if partition.replicas.contains(&node) && Some(&place) > after.as_ref() {
+                let in_sync = partition.isr.contains(&node);
+                here.push((place, if in_sync { bytes } else { bytes / 2 }));
+            }
+        }
+    }
+    here.sort();
+    let topics = here.iter().take(2).map(|((topic_id, partition), bytes)| TopicSizes {
+        topic_id: topic_id.clone(),
+        partitions: vec![*partition],
+        bytes: vec![*bytes],
+    });
+    ReplicaSizes {
+        question: asked.question,
+        topics: topics.collect(),
+        more: here.len() > 2,
     }
 }
 
@@ -215,7 +267,7 @@ fn replicas(image: &MetadataImage, of: impl Fn(&Partition) -> Vec<NodeId>) -> BT
 
 fn settled(image: &MetadataImage) -> bool {
     let mut partitions = image.topics().flat_map(|topic| &topic.partitions);
-    !image.rebalance && !partitions.any(|partition| partition.is_reassigning())
+    !image.rebalance.wanted && !partitions.any(|partition| partition.is_reassigning())
 }
 
 #[tokio::test]
@@ -412,6 +464,62 @@ async fn a_broker_that_joins_gets_its_share_of_replicas_and_leaders() {
 }
 
 #[tokio::test]
+async fn a_rebalance_onto_some_brokers_tells_what_it_has_to_copy() {
+    let world = World::start_with(2, |config| config.settings.auto_rebalance = false).await;
+    world.create("a", 12, 2).await;
+    for id in [3, 4] {
+        world.broker(id).await;
+    }
+    let mut admin = world.admin();
+    let mut ask = async |node_ids: &[i32], dry_run| {
+        let request = grpc::RebalanceRequest {
+            dry_run,
+            node_ids: node_ids.to_vec(),
+            throttle_bytes_per_second: 9_000_000,
+            ..Default::default()
+        };
+        admin.rebalance(request).await.unwrap().into_inner()
+    };
+    assert_eq!(code(ask(&[4, 7], false).await.outcome), 102);
+    let planned = ask(&[4], true).await;
+    assert_eq!(
+        world.controller.image().rebalance,
+        Default::default(),
+        "it was only asked"
+    );
+    // 24 replicas on three brokers; each is told to have 1,000 bytes, over several answers.
+    assert_eq!((planned.replica_moves, planned.bytes_remaining), (8, 8_000));
+    let begun = ask(&[4], false).await;
+    assert_eq!(code(begun.outcome), 0);
+    let image = world.image_where("broker 4 has its share", |image| {
+        settled(image) && replicas(image, |partition| partition.replicas.clone()).contains_key(&4)
+    });
+    let even = BTreeMap::from([(1, 8), (2, 8), (4, 8)]);
+    assert_eq!(replicas(&*image.await, |partition| partition.replicas.clone()), even);
+    let image = world.image_where("nothing is left of it", |image| image.rebalance == Default::default());
+    image.await;
+    assert_eq!(ask(&[], true).await.replica_moves, 6, "3 is as empty as it was");
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn what_a_broker_has_is_told_in_bytes_before_and_while_it_is_emptied() {
+    let world = World::start(3).await;
+    world.create("a", 6, 2).await;
+    world.create("b", 3, 3).await;
+    let on_3 = replicas(&world.controller.image(), |partition| partition.replicas.clone())[&3];
+    let mut admin = world.admin();
+    let nodes = grpc::NodesRequest { node_ids: vec![3, 8] };
+    let told = admin.decommission_status(nodes).await.unwrap().into_inner().nodes;
+    assert_eq!(told[0].bytes_remaining, 1_000 * on_3 as i64);
+    assert_eq!(told[0].eta_seconds, None, "nothing has moved yet");
+    assert_eq!(code(told[1].outcome.clone()), 102);
+    let described = world.describe("a").await;
+    assert_eq!((described.bytes_remaining, described.eta_seconds), (0, None));
+    world.stop().await;
+}
+
+#[tokio::test]
 async fn a_decommissioned_broker_is_emptied_and_forgotten() {
     let world = World::start(3).await;
     world.create("a", 6, 2).await;
@@ -431,10 +539,13 @@ async fn a_decommissioned_broker_is_emptied_and_forgotten() {
         102
     );
     assert_eq!(code(admin.cordon(nodes(&[3])).await.unwrap().into_inner().outcome), 0);
-    assert_eq!(
-        code(admin.decommission(nodes(&[3])).await.unwrap().into_inner().outcome),
-        0
-    );
+    let drain = |ids: &[i32], throttle_bytes_per_second| grpc::DecommissionRequest {
+        node_ids: ids.to_vec(),
+        throttle_bytes_per_second,
+    };
+    let drained = admin.decommission(drain(&[3], 5_000)).await.unwrap().into_inner();
+    assert_eq!(code(drained.outcome), 0);
+    assert_eq!(world.controller.image().rebalance.drain_throttle, Some(5_000));
     let mut status = admin
         .decommission_status(nodes(&[3]))
         .await
@@ -465,9 +576,12 @@ async fn a_decommissioned_broker_is_emptied_and_forgotten() {
         (0, 0)
     );
     assert_eq!(cluster.nodes[2].disk_free_bytes, 1 << 40);
+    let pod = cluster.nodes[2].registration.as_ref().unwrap().pod_uid.as_deref();
+    assert_eq!(pod, Some("pod-3"));
+    assert_eq!((status.bytes_remaining, status.eta_seconds), (0, Some(0)));
 
     // With two brokers left for two replicas, the next one cannot be emptied.
-    admin.decommission(nodes(&[2])).await.unwrap();
+    admin.decommission(drain(&[2], 0)).await.unwrap();
     let status = admin
         .decommission_status(nodes(&[2]))
         .await
@@ -490,6 +604,7 @@ async fn a_decommissioned_broker_is_emptied_and_forgotten() {
         assert_eq!(code(answer.outcome), wanted);
     }
     assert!(world.controller.image().node(NodeId(3)).is_none());
+    assert_eq!(*world.retired.lock().unwrap(), [3], "it was told, once");
     world.stop().await;
 }
 

@@ -54,6 +54,7 @@ fn registration(role: NodeRole, node_id: Option<i32>, incarnation: u128, directo
             endpoints: Vec::new(),
             rack: None,
             api_ranges: Vec::new(),
+            pod_uid: None,
         },
         clean_shutdown: true,
         seen: Default::default(),

@@ -80,7 +80,12 @@ impl CoordinatorProcess {
             session: config.session,
             status: Arc::new(NodeStatus::default),
         };
-        let link = ControllerLink::connect(options, registration(parts.cluster_id, &grpc), &shutdown.token()).await?;
+        let link = ControllerLink::connect(
+            options,
+            registration(parts.cluster_id, config.pod_uid.clone(), &grpc),
+            &shutdown.token(),
+        )
+        .await?;
         let coordinator = Coordinator::start(
             CoordinatorConfig::of(link.identity()?.node_id, config),
             CoordinatorContext {
@@ -165,13 +170,19 @@ async fn hand_over(coordinator: Coordinator, link: ControllerLink, shutdown: Shu
                 });
             }
             // What is asked of brokers.
-            Some(Question::LogEnds { .. } | Question::HandOver { .. } | Question::Keep { .. }) => {}
+            Some(
+                Question::LogEnds { .. }
+                | Question::HandOver { .. }
+                | Question::Keep { .. }
+                | Question::ReplicaSizes { .. }
+                | Question::Retire { .. },
+            ) => {}
             None => return,
         }
     }
 }
 
-fn registration(cluster_id: String, grpc: &Listener) -> Registration {
+fn registration(cluster_id: String, pod_uid: Option<String>, grpc: &Listener) -> Registration {
     Registration {
         node_id: None,
         cluster_id,
@@ -186,6 +197,7 @@ fn registration(cluster_id: String, grpc: &Listener) -> Registration {
             }],
             rack: None,
             api_ranges: api::api_ranges(),
+            pod_uid,
         },
         // It keeps nothing on disk.
         clean_shutdown: true,

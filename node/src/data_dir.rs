@@ -1,6 +1,8 @@
 //! The data directory of a process: its lock, and the identity in `meta.properties`. The mark of a clean stop belongs to
 //! the logs.
 
+mod decommissioned;
+
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Seek as _, Write as _};
 use std::path::{Path, PathBuf};
@@ -12,6 +14,8 @@ use rustix::fs::{FlockOperation, flock, statvfs};
 use uuid::Uuid;
 
 use crate::config::parse_properties;
+
+pub use decommissioned::Decommissioned;
 
 /// Not `.lock`: that one belongs to the logs, which keep it for themselves.
 const LOCK_FILE: &str = ".process.lock";
@@ -73,6 +77,14 @@ pub enum DataDirError {
     #[error("{} in the data directory {}: {reason}", META_FILE, path.display())]
     Meta {
         /// The directory.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The mark of an unregistered broker is damaged.
+    #[error("{}: {reason}; remove it if the broker is to go on with what is here", path.display())]
+    Mark {
+        /// The file.
         path: PathBuf,
         /// What is wrong.
         reason: String,

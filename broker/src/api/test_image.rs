@@ -44,6 +44,7 @@ impl TestImage {
             endpoints: listeners.iter().map(endpoint).collect(),
             rack: Some(format!("rack{id}")),
             api_ranges: Vec::new(),
+            pod_uid: None,
         };
         self.changes.push(Change::PutNodeRegistration(NodeId(id), registration));
         self.changes.push(Change::PutNodeState(NodeId(id), state));

@@ -146,6 +146,7 @@ fn registered(id: i32) -> [Change; 2] {
         }],
         rack: None,
         api_ranges: Vec::new(),
+        pod_uid: None,
     };
     let active = Change::PutNodeState(NodeId(id), NodeState::Active);
     [Change::PutNodeRegistration(NodeId(id), registration), active]

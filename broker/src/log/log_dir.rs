@@ -293,6 +293,12 @@ impl LogDir {
         self.table_has_changed();
     }
 
+    /// Drops what is recorded about all partitions.
+    pub(super) fn forget_all(&self) {
+        let names: Vec<Box<str>> = self.table.lock().keys().cloned().collect();
+        names.iter().for_each(|name| self.forget(name));
+    }
+
     pub(super) fn table_has_changed(&self) {
         self.table_changed.store(true, Ordering::Release);
     }

@@ -30,6 +30,7 @@ mod producer_state;
 mod read;
 mod recovery;
 mod retention;
+mod retire;
 mod scan;
 mod segment;
 mod stray;
@@ -51,6 +52,7 @@ pub use producer_state::{ProducerBatch, RETAINED_BATCHES, SequenceError};
 pub use read::{BatchRecords, FileSlice, TimestampOffset, UnreadableRecords, find_record};
 pub use recovery::Recovery;
 pub use retention::{RetiredSegments, remove_segments, set_segments_aside};
+pub use retire::PartitionDirectories;
 
 #[cfg(test)]
 mod tests;

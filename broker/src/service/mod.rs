@@ -1,10 +1,12 @@
-//! What coordinators ask of the broker that leads an internal partition: the gRPC service `Broker`, a file per RPC.
+//! What coordinators ask of the broker that leads an internal partition, and the operator of one that it removes: the
+//! gRPC service `Broker`, a file per RPC.
 
 mod append_shard;
 mod await_high_watermark;
 mod confirm_leaders;
 mod confirm_shard;
 mod open_shard;
+mod partition_directories;
 mod partition_ends;
 mod read_shard;
 mod witnesses;
@@ -145,6 +147,13 @@ impl broker_server::Broker for Service {
         partition_ends::handle(self, request.into_inner())
             .await
             .map(Response::new)
+    }
+
+    async fn partition_directories(
+        &self,
+        _: Request<grpc::PartitionDirectoriesRequest>,
+    ) -> Result<Response<grpc::PartitionDirectoriesResponse>, Status> {
+        partition_directories::handle(self).await.map(Response::new)
     }
 }
 

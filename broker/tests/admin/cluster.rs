@@ -147,6 +147,7 @@ fn image() -> MetadataImage {
         }],
         rack: None,
         api_ranges: Vec::new(),
+        pod_uid: None,
     };
     let cluster = ClusterInfo {
         cluster_id: "cluster".into(),

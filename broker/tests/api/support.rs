@@ -234,6 +234,7 @@ fn registered_image() -> MetadataImage {
         }],
         rack: None,
         api_ranges: Vec::new(),
+        pod_uid: None,
     };
     MetadataImage::default().apply(&MetadataUpdate {
         revision: Revision(1),

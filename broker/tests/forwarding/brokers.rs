@@ -173,6 +173,7 @@ pub fn registration(id: i32, host: &str) -> [Change; 2] {
         endpoints: vec![endpoint("PLAINTEXT"), endpoint("GRPC")],
         rack: None,
         api_ranges: Vec::new(),
+        pod_uid: None,
     };
     [
         Change::PutNodeRegistration(NodeId(id), registration),

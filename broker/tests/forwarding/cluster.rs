@@ -183,6 +183,7 @@ pub fn node(id: NodeId, role: NodeRole, listener: &str, host: &str, port: u16) -
         }],
         rack: None,
         api_ranges: Vec::new(),
+        pod_uid: None,
     };
     [
         Change::PutNodeRegistration(id, registration),

@@ -100,6 +100,7 @@ impl Cluster {
             }],
             rack: Some(format!("rack-{id}")),
             api_ranges: Vec::new(),
+            pod_uid: None,
         };
         let epoch = self
             .controller

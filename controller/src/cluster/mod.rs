@@ -35,6 +35,7 @@ mod reconcile;
 mod refusal;
 pub mod register_node;
 mod relieve_node;
+pub mod replica_sizes;
 mod report_disk;
 mod report_offline_replicas;
 mod restart_check;
@@ -47,6 +48,7 @@ mod step;
 mod topic_name;
 mod unfence_node;
 mod unregister_node;
+mod want_rebalance;
 
 #[cfg(test)]
 mod tests;
@@ -70,7 +72,7 @@ pub use forget_node::ForgetNode;
 pub use leave_node::{LeaveNode, Leaving};
 pub use manual_assignment::ManualAssignment;
 pub use move_leaders::{LeaderMove, MoveLeaders};
-pub use move_replicas::{MoveReplicas, WantRebalance};
+pub use move_replicas::{CopyLimits, MoveReplicas};
 pub use move_shards::MoveShards;
 pub use owned_topic::OwnedTopic;
 pub use reconcile::reconcile;
@@ -86,6 +88,7 @@ pub use step::{MAX_PUTS_PER_STEP, Step, Steps};
 pub use topic_name::validate_topic_name;
 pub use unfence_node::{DistrustedReplicas, UnfenceNode};
 pub use unregister_node::{UnregisterNode, Unregistered};
+pub use want_rebalance::WantRebalance;
 
 /// What a command leads to.
 #[derive(Clone, Debug, PartialEq, Eq)]

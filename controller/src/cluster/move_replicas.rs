@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use highwater_proto::metadata::{Change, MetadataImage};
-use highwater_proto::types::NodeId;
+use highwater_proto::types::{NodeId, TopicPartition};
 
-use crate::cluster::planner::PlannedMove;
+use crate::cluster::planner::{Load, PlannedMove};
 use crate::cluster::{Command, Decision, Settings, Steps, reassignment};
 
 /// Moves begin, where nothing has changed since they were planned.
@@ -44,50 +44,66 @@ impl Command for MoveReplicas {
     }
 }
 
-/// The moves of a plan that may begin now: so many copies at a time for each broker that copies. Changes of the order
-/// alone are no copies.
+/// How much is copied at a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CopyLimits {
+    /// Partitions for each broker that copies.
+    pub moves_per_broker: usize,
+    /// Bytes of these. One partition is copied, however large it is.
+    pub bytes_per_broker: u64,
+    /// Moves that begin at once.
+    pub moves: usize,
+}
+
+/// What a broker copies.
+#[derive(Clone, Copy, Default)]
+struct Copying {
+    moves: usize,
+    bytes: u64,
+}
+
+impl Copying {
+    fn takes(&self, bytes: u64, limits: CopyLimits) -> bool {
+        let bytes_fit = self.bytes.saturating_add(bytes) <= limits.bytes_per_broker;
+        self.moves == 0 || (self.moves < limits.moves_per_broker && bytes_fit)
+    }
+
+    fn add(&mut self, bytes: u64) {
+        self.moves += 1;
+        self.bytes = self.bytes.saturating_add(bytes);
+    }
+}
+
+/// The moves of a plan that may begin now. Changes of the order alone are no copies.
 #[must_use]
-pub fn next_moves(image: &MetadataImage, planned: &[PlannedMove], per_broker: usize, limit: usize) -> Vec<PlannedMove> {
-    let mut copying: BTreeMap<NodeId, usize> = BTreeMap::new();
-    for partition in image.topics().flat_map(|topic| &topic.partitions) {
-        for node in &partition.adding {
-            *copying.entry(*node).or_default() += 1;
+pub fn next_moves(image: &MetadataImage, planned: &[PlannedMove], load: &Load, limits: CopyLimits) -> Vec<PlannedMove> {
+    let bytes = |key: &TopicPartition| load.get(key).copied().unwrap_or_default();
+    let mut copying: BTreeMap<NodeId, Copying> = BTreeMap::new();
+    for topic in image.topics() {
+        for (partition, state) in topic.indexed_partitions() {
+            for node in &state.adding {
+                let key = TopicPartition {
+                    topic_id: topic.id,
+                    partition,
+                };
+                copying.entry(*node).or_default().add(bytes(&key));
+            }
         }
     }
     let mut next = Vec::new();
     for planned in planned {
-        if next.len() == limit {
+        if next.len() == limits.moves {
             break;
         }
-        let busy = |node: &NodeId| copying.get(node).is_some_and(|count| *count >= per_broker);
+        let bytes = bytes(&planned.key);
+        let busy = |node: &NodeId| copying.get(node).is_some_and(|copying| !copying.takes(bytes, limits));
         if planned.copies.iter().any(busy) {
             continue;
         }
         for node in &planned.copies {
-            *copying.entry(*node).or_default() += 1;
+            copying.entry(*node).or_default().add(bytes);
         }
         next.push(planned.clone());
     }
     next
-}
-
-/// A rebalance is wanted, or is done with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct WantRebalance {
-    /// True if it is wanted.
-    pub wanted: bool,
-}
-
-impl Command for WantRebalance {
-    type Reply = ();
-
-    fn decide(&self, image: &MetadataImage, _: &Settings) -> Decision<()> {
-        if image.rebalance == self.wanted {
-            return Decision::unchanged(());
-        }
-        Decision {
-            steps: vec![vec![Change::PutRebalance(self.wanted)]],
-            reply: (),
-        }
-    }
 }

@@ -2,7 +2,7 @@
 //! restarts.
 
 use highwater_proto::kafka::ErrorCode;
-use highwater_proto::metadata::{Change, MetadataImage, NodeDuty};
+use highwater_proto::metadata::{Change, MetadataImage, NodeDuty, Rebalance};
 use highwater_proto::types::NodeId;
 
 use crate::cluster::{Command, Decision, Refusal, Settings, Steps};
@@ -15,7 +15,11 @@ pub enum DutyChange {
     /// Takes a cordon back. A node that drains goes on draining.
     Uncordon,
     /// Everything goes elsewhere.
-    Decommission,
+    Decommission {
+        /// Bytes per second of what leaves draining brokers, for each broker that copies and each that is copied from;
+        /// `None` = no limit.
+        throttle: Option<u64>,
+    },
     /// Takes a decommission back: the node is in full service again. Replicas on their way still arrive.
     Recommission,
 }
@@ -34,7 +38,7 @@ impl DutyChange {
         match (self, duty) {
             (Self::Cordon, NodeDuty::Full) => NodeDuty::Cordoned,
             (Self::Uncordon, NodeDuty::Cordoned) | (Self::Recommission, NodeDuty::Draining) => NodeDuty::Full,
-            (Self::Decommission, _) => NodeDuty::Draining,
+            (Self::Decommission { .. }, _) => NodeDuty::Draining,
             (Self::Cordon | Self::Uncordon | Self::Recommission, other) => other,
         }
     }
@@ -54,6 +58,14 @@ impl Command for SetNodeDuty {
             if duty != node.duty {
                 steps.push(Change::PutNodeDuty(*id, duty));
             }
+        }
+        if let DutyChange::Decommission { throttle } = self.change
+            && image.rebalance.drain_throttle != throttle
+        {
+            steps.push(Change::PutRebalance(Rebalance {
+                drain_throttle: throttle,
+                ..image.rebalance.clone()
+            }));
         }
         Decision {
             steps: steps.finish(),

@@ -33,6 +33,8 @@ pub struct Settings {
     pub auto_rebalance: bool,
     /// `rebalance.moves.per.broker`
     pub rebalance_moves_per_broker: usize,
+    /// `rebalance.bytes.per.broker`
+    pub rebalance_bytes_per_broker: u64,
     /// What the process was started with: the layer below dynamic configs.
     pub fixed: StaticValues,
 }
@@ -57,6 +59,7 @@ impl Settings {
             ),
             auto_rebalance: read.boolean("auto.rebalance.enable")?,
             rebalance_moves_per_broker: read.number("rebalance.moves.per.broker")?,
+            rebalance_bytes_per_broker: read.number("rebalance.bytes.per.broker")?,
             disk_stall: Duration::from_millis(read.number("disk.stall.ms")?),
             fixed: StaticValues::default(),
         };

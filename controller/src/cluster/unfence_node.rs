@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use highwater_proto::kafka::ErrorCode;
-use highwater_proto::metadata::{Change, MetadataImage, NodeRole, NodeState};
+use highwater_proto::metadata::{Change, MetadataImage, NodeRole, NodeState, Rebalance};
 use highwater_proto::types::{BrokerEpoch, NodeId, TopicPartition};
 
 use crate::cluster::election::{Distrust, LogEnds, Voters};
@@ -59,7 +59,7 @@ impl Command for UnfenceNode {
         let image = image_after(&removed, std::slice::from_ref(&active));
         steps.push(active);
         if self.joins(&image, settings) {
-            steps.push(Change::PutRebalance(true));
+            steps.push(Change::PutRebalance(self.share(&image.rebalance)));
         }
         match node.registration.role {
             NodeRole::Broker => self.elect(&image, settings, &mut steps),
@@ -115,11 +115,25 @@ impl UnfenceNode {
         let takes = image
             .node(self.node)
             .is_some_and(|node| node.registration.role == NodeRole::Broker && node.state == NodeState::Active);
-        if !settings.auto_rebalance || image.rebalance || !takes || image.topic_count() == 0 {
+        if !settings.auto_rebalance
+            || !takes
+            || image.topic_count() == 0
+            || self.share(&image.rebalance) == image.rebalance
+        {
             return false;
         }
         let mut partitions = image.topics().flat_map(|topic| &topic.partitions);
         !partitions.any(|partition| partition.replicas.contains(&self.node))
+    }
+
+    /// A rebalance of which this broker gets its share.
+    fn share(&self, rebalance: &Rebalance) -> Rebalance {
+        let mut rebalance = rebalance.clone();
+        if rebalance.wanted && !rebalance.onto.is_empty() && !rebalance.onto.contains(&self.node) {
+            rebalance.onto.push(self.node);
+        }
+        rebalance.wanted = true;
+        rebalance
     }
 
     /// Partitions without a leader get this node, where it may lead.

@@ -6,15 +6,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use highwater_proto::metadata::{MetadataImage, NodeDuty};
+use highwater_proto::types::NodeId;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::cluster::planner::{self, Load, Plan, PlanOptions};
+use crate::cluster::replica_sizes::ReplicaSizes;
 use crate::cluster::{
-    CompleteReassignments, MoveReplicas, WantRebalance, complete_reassignments, move_replicas, preferred_leaders,
+    CompleteReassignments, CopyLimits, MoveReplicas, WantRebalance, complete_reassignments, move_replicas,
+    preferred_leaders,
 };
 use crate::service::hand_over::{self, Unready};
-use crate::service::{DecisionError, Shared};
+use crate::service::{DecisionError, Shared, replica_sizes};
 
 /// Pause before what was not committed is tried again.
 const RETRY: Duration = Duration::from_secs(1);
@@ -91,11 +94,13 @@ async fn move_all(shared: &Arc<Shared>, leaders_moved: &Notify) {
     loop {
         let image = Arc::clone(&images.borrow_and_update());
         let drains = image.brokers().any(|node| node.duty == NodeDuty::Draining);
-        let pause = if drains || image.rebalance {
+        let wanted = &image.rebalance;
+        let pause = if drains || wanted.wanted || wanted.throttle.is_some() {
+            let sizes = replica_sizes::gather(shared, replica_sizes::FOR_PLANS).await;
             let started = Instant::now();
-            let plan = make_plan(&image, image.rebalance).await;
+            let (plan, load) = make_plan(&image, sizes, wanted.wanted, wanted.onto.clone()).await;
             let took = started.elapsed();
-            match advance(shared, &image, &plan).await {
+            match advance(shared, &image, &plan, &load).await {
                 Ok(Progress::Idle) => None,
                 Ok(Progress::Moving) => Some(MOVE_PAUSE.max(took * PLAN_SHARE)),
                 Ok(Progress::Done) => {
@@ -123,17 +128,26 @@ async fn move_all(shared: &Arc<Shared>, leaders_moved: &Notify) {
     }
 }
 
-/// Plans on a thread of its own: there may be a million partitions.
-pub(super) async fn make_plan(image: &Arc<MetadataImage>, balance: bool) -> Plan {
+/// Plans on a thread of its own: there may be a million partitions. Also what partitions weigh.
+pub(super) async fn make_plan(
+    image: &Arc<MetadataImage>,
+    sizes: Arc<ReplicaSizes>,
+    balance: bool,
+    onto: Vec<NodeId>,
+) -> (Plan, Load) {
     let image = Arc::clone(image);
     let options = PlanOptions {
         balance,
+        onto,
         max_moves: PLAN_AHEAD,
     };
-    let planning = tokio::task::spawn_blocking(move || planner::plan(&image, &Load::new(), options));
+    let planning = tokio::task::spawn_blocking(move || {
+        let load = sizes.load(&image);
+        (planner::plan(&image, &load, &options), load)
+    });
     planning.await.unwrap_or_else(|error| {
         tracing::error!(%error, "the planner failed");
-        Plan::default()
+        Default::default()
     })
 }
 
@@ -146,9 +160,14 @@ enum Progress {
     Done,
 }
 
-async fn advance(shared: &Shared, image: &MetadataImage, plan: &Plan) -> Result<Progress, DecisionError> {
-    let per_broker = shared.config.settings.rebalance_moves_per_broker;
-    let moves = move_replicas::next_moves(image, &plan.moves, per_broker, MOVES_AT_ONCE);
+async fn advance(shared: &Shared, image: &MetadataImage, plan: &Plan, load: &Load) -> Result<Progress, DecisionError> {
+    let settings = &shared.config.settings;
+    let limits = CopyLimits {
+        moves_per_broker: settings.rebalance_moves_per_broker,
+        bytes_per_broker: settings.rebalance_bytes_per_broker,
+        moves: MOVES_AT_ONCE,
+    };
+    let moves = move_replicas::next_moves(image, &plan.moves, load, limits);
     if !moves.is_empty() {
         let decided = shared.decider.decide(MoveReplicas { moves }).await?;
         let (begun, left) = (decided.reply, plan.moves.len());
@@ -159,10 +178,21 @@ async fn advance(shared: &Shared, image: &MetadataImage, plan: &Plan) -> Result<
     if partitions.any(|partition| partition.is_reassigning()) {
         return Ok(Progress::Moving);
     }
-    if !image.rebalance || !plan.moves.is_empty() {
+    let wanted = image.rebalance.wanted;
+    // Of one that was taken back, the limit goes when nothing of it is under way any more.
+    let is_over = if wanted {
+        plan.moves.is_empty()
+    } else {
+        image.rebalance.throttle.is_some()
+    };
+    if !is_over {
         return Ok(Progress::Idle);
     }
-    shared.decider.decide(WantRebalance { wanted: false }).await?;
+    // Refused is only a beginning.
+    let _ = shared.decider.decide(WantRebalance::Done).await?;
+    if !wanted {
+        return Ok(Progress::Idle);
+    }
     tracing::info!("the brokers are evened out");
     Ok(Progress::Done)
 }

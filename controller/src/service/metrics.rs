@@ -118,7 +118,7 @@ impl Collector for ClusterCollector {
         gauge(
             "highwater_controller_rebalance_wanted",
             "1 while replicas and leaders are evened out over the brokers",
-            usize::from(image.rebalance),
+            usize::from(image.rebalance.wanted),
         )?;
         let revision = usize::try_from(image.revision.get()).unwrap_or(0);
         gauge(

@@ -20,6 +20,7 @@ pub(crate) mod metrics;
 pub(crate) mod office;
 mod questions;
 mod registrations;
+pub(crate) mod replica_sizes;
 mod restored;
 mod rpc;
 mod session;
@@ -47,6 +48,7 @@ use crate::cluster::sessions::Patience;
 use crate::cluster::{FORMAT_VERSION, Settings};
 use crate::service::decider::Decider;
 use crate::service::office::Office;
+use crate::service::replica_sizes::SizeBook;
 use crate::service::session_table::SessionTable;
 use crate::service::updates::Updates;
 use crate::service::view::StoreView;
@@ -120,6 +122,7 @@ pub(crate) struct Shared {
     pub(crate) decider: Decider,
     pub(crate) updates: Arc<Updates>,
     pub(crate) sessions: SessionTable,
+    pub(crate) sizes: SizeBook,
     pub(crate) clock: Clock,
     pub(crate) config: ControllerConfig,
     /// Triggered when it leads no more.

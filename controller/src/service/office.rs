@@ -18,6 +18,7 @@ use crate::service::admin;
 use crate::service::balancer;
 use crate::service::decider::Decider;
 use crate::service::metrics::DecisionMetrics;
+use crate::service::replica_sizes::SizeBook;
 use crate::service::session_table::{self, SessionTable};
 use crate::service::updates::Updates;
 use crate::service::view::StoreView;
@@ -98,6 +99,7 @@ impl Office {
             decider,
             updates: Arc::clone(&self.updates),
             sessions: SessionTable::new(self.config.patience),
+            sizes: SizeBook::default(),
             clock: self.clock.clone(),
             config: self.config.clone(),
             shutdown,

@@ -287,6 +287,14 @@ impl Session {
                             let question = released.question;
                             shared.sessions.questions.answered(self.node, question, Said::Released(released));
                         }
+                        Some(Said::ReplicaSizes(sizes)) => {
+                            let question = sizes.question;
+                            shared.sessions.questions.answered(self.node, question, Said::ReplicaSizes(sizes));
+                        }
+                        Some(Said::Retired(retired)) => {
+                            let question = retired.question;
+                            shared.sessions.questions.answered(self.node, question, Said::Retired(retired));
+                        }
                         Some(Said::Register(_)) | None => {
                             return Err(Status::invalid_argument("a session has one registration"));
                         }
@@ -330,9 +338,13 @@ impl Session {
                     Ok(None)
                 })
             }
-            Said::Register(_) | Said::LogEnds(_) | Said::HandedOver(_) | Said::Released(_) => {
-                Box::pin(std::future::ready(Ok(None)))
-            }
+            // Registrations come first, answers to questions are taken as they come.
+            Said::Register(_)
+            | Said::LogEnds(_)
+            | Said::HandedOver(_)
+            | Said::Released(_)
+            | Said::ReplicaSizes(_)
+            | Said::Retired(_) => Box::pin(std::future::ready(Ok(None))),
         })
     }
 }

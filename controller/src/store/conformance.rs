@@ -321,6 +321,7 @@ fn a_clusters_life() -> Vec<Vec<Change>> {
         endpoints: Vec::new(),
         rack: None,
         api_ranges: Vec::new(),
+        pod_uid: None,
     };
     let disk = NodeDisk {
         pressure: DiskPressure::Low,

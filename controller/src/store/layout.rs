@@ -152,10 +152,7 @@ pub fn operations(change: &Change) -> Vec<Operation> {
             put(config_key(resource), grpc::ConfigValues { values }.encode_to_vec())
         }
         Change::DeleteConfig(resource) => vec![Operation::Delete(config_key(resource))],
-        Change::PutRebalance(wanted) => put(
-            REBALANCE.to_owned(),
-            grpc::Rebalance { wanted: *wanted }.encode_to_vec(),
-        ),
+        Change::PutRebalance(wanted) => put(REBALANCE.to_owned(), grpc::Rebalance::from(wanted).encode_to_vec()),
         Change::PutProducerIds(next) => put(
             PRODUCER_IDS.to_owned(),
             grpc::ProducerIds { next: next.get() }.encode_to_vec(),
@@ -261,7 +258,7 @@ fn put(key: &str, value: &Bytes) -> Result<Change, LayoutError> {
             let values = decode::<grpc::ConfigValues>(key, value)?.values;
             Change::PutConfig(resource, values.into_iter().collect())
         }
-        Name::Rebalance => Change::PutRebalance(decode::<grpc::Rebalance>(key, value)?.wanted),
+        Name::Rebalance => Change::PutRebalance(decode::<grpc::Rebalance>(key, value)?.into()),
         Name::ProducerIds => Change::PutProducerIds(ProducerId(decode::<grpc::ProducerIds>(key, value)?.next)),
     })
 }

@@ -277,6 +277,7 @@ impl Controllers {
                 endpoints: Vec::new(),
                 rack: None,
                 api_ranges: Vec::new(),
+                pod_uid: None,
             },
             clean_shutdown: true,
             seen,

@@ -140,6 +140,7 @@ pub fn register(id: Option<i32>, incarnation: u128, directory: u128) -> Register
         endpoints: Vec::new(),
         rack: None,
         api_ranges: Vec::new(),
+        pod_uid: None,
     };
     Register {
         node_id: id,

@@ -269,6 +269,7 @@ mod tests {
             endpoints: Vec::new(),
             rack: None,
             api_ranges: Vec::new(),
+            pod_uid: None,
         };
         let topic_id = TopicId(Uuid::from_u128(2));
         let changes = vec![

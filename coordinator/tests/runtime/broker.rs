@@ -170,6 +170,13 @@ impl Broker for FakeBroker {
         Err(Status::unimplemented("coordinators do not ask this"))
     }
 
+    async fn partition_directories(
+        &self,
+        _: Request<PartitionDirectoriesRequest>,
+    ) -> Result<Response<PartitionDirectoriesResponse>, Status> {
+        Err(Status::unimplemented("coordinators do not ask this"))
+    }
+
     async fn partition_ends(
         &self,
         request: Request<PartitionEndsRequest>,

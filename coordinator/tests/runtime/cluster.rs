@@ -295,6 +295,7 @@ fn first_image() -> MetadataImage {
         }],
         rack: None,
         api_ranges: Vec::new(),
+        pod_uid: None,
     };
     let topic = |name: &str, topic_id| Change::PutTopic {
         name: name.to_owned(),

@@ -39,6 +39,8 @@ pub struct NodeConfig {
     pub node_id: Option<NodeId>,
     /// `broker.rack`
     pub rack: Option<String>,
+    /// `pod.uid`
+    pub pod_uid: Option<String>,
     /// `log.dirs` or `log.dir`
     pub data_dir: PathBuf,
     /// `listeners` and `advertised.listeners`
@@ -114,6 +116,7 @@ impl NodeConfig {
             ignored: ignored(&fixed),
             node_id: node_id(&read)?,
             rack: read.text("broker.rack")?.filter(|rack| !rack.is_empty()),
+            pod_uid: read.text("pod.uid")?.filter(|uid| !uid.is_empty()),
             data_dir: data_dir(&read)?,
             listeners: Listeners::read(&read)?,
             etcd: EtcdConfig::read(&read, &cluster)?,

@@ -36,6 +36,20 @@ pub enum Question {
         /// The shards, which are about to get another owner.
         shards: Vec<ShardId>,
     },
+    /// How large are the replicas here? Answered with [`Reply::ReplicaSizes`].
+    ReplicaSizes {
+        /// Names the question.
+        id: i64,
+        /// Only those after this one, in their order.
+        after: Option<TopicPartition>,
+        /// So many at most.
+        limit: usize,
+    },
+    /// This node is unregistered, and its data directory is to be marked so. Answered with [`Reply::Retired`].
+    Retire {
+        /// Names the question.
+        id: i64,
+    },
 }
 
 /// A leadership that is going to move.
@@ -83,6 +97,20 @@ pub enum Reply {
         id: i64,
         /// They may be assigned to others.
         shards: Vec<ShardId>,
+    },
+    /// Replicas and their bytes, in order.
+    ReplicaSizes {
+        /// The question.
+        id: i64,
+        /// Replicas and their bytes.
+        sizes: Vec<(TopicPartition, u64)>,
+        /// There are more after the last one.
+        more: bool,
+    },
+    /// The data directory is marked, on disk.
+    Retired {
+        /// The question.
+        id: i64,
     },
 }
 
@@ -142,6 +170,24 @@ impl TryFrom<heard::Release> for Question {
     }
 }
 
+impl TryFrom<heard::AskReplicaSizes> for Question {
+    type Error = ConvertError;
+
+    fn try_from(ask: heard::AskReplicaSizes) -> Result<Self, ConvertError> {
+        Ok(Self::ReplicaSizes {
+            id: ask.question,
+            after: ask.after.as_ref().map(partition).transpose()?,
+            limit: usize::try_from(ask.limit).map_err(|_| ConvertError::OutOfRange("limit"))?,
+        })
+    }
+}
+
+impl From<heard::Retire> for Question {
+    fn from(ask: heard::Retire) -> Self {
+        Self::Retire { id: ask.question }
+    }
+}
+
 impl From<Reply> for Said {
     fn from(reply: Reply) -> Self {
         match reply {
@@ -164,8 +210,30 @@ impl From<Reply> for Said {
                 question: id,
                 shards: shards.into_iter().map(Into::into).collect(),
             }),
+            Reply::ReplicaSizes { id, sizes, more } => Self::ReplicaSizes(said::ReplicaSizes {
+                question: id,
+                topics: by_topic(&sizes),
+                more,
+            }),
+            Reply::Retired { id } => Self::Retired(said::Retired { question: id }),
         }
     }
+}
+
+/// A topic's id is said once for its partitions, which follow each other.
+fn by_topic(sizes: &[(TopicPartition, u64)]) -> Vec<said::TopicSizes> {
+    let topics = sizes.chunk_by(|(one, _), (next, _)| one.topic_id == next.topic_id);
+    let topic = |sizes: &[(TopicPartition, u64)]| said::TopicSizes {
+        topic_id: sizes
+            .first()
+            .map_or_else(Default::default, |(key, _)| convert::uuid_bytes(key.topic_id.0)),
+        partitions: sizes.iter().map(|(key, _)| key.partition.get()).collect(),
+        bytes: sizes
+            .iter()
+            .map(|(_, bytes)| i64::try_from(*bytes).unwrap_or(i64::MAX))
+            .collect(),
+    };
+    topics.map(topic).collect()
 }
 
 /// As it stands on the wire.

@@ -278,6 +278,8 @@ impl<'a> Session<'a> {
             Some(Heard::AskLogEnds(ask)) => self.ask(ask.try_into()),
             Some(Heard::HandOver(ask)) => self.ask(ask.try_into()),
             Some(Heard::Keep(keep)) => self.ask(keep.try_into()),
+            Some(Heard::AskReplicaSizes(ask)) => self.ask(ask.try_into()),
+            Some(Heard::Retire(ask)) => self.ask(Ok(ask.into())),
             Some(Heard::Alive(alive)) => {
                 // Wakes nobody if nothing is new.
                 let newest = Revision(alive.revision);

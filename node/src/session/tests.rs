@@ -8,7 +8,7 @@ use highwater_proto::grpc;
 use highwater_proto::grpc::controller_server::{Controller, ControllerServer};
 use highwater_proto::grpc::session_request::Request as Said;
 use highwater_proto::grpc::session_response::{Alive, MayLeave, Refused, Registered, Response as Heard, Unfenced};
-use highwater_proto::metadata::convert::{snapshot_to_grpc, update_to_grpc};
+use highwater_proto::metadata::convert::{self, snapshot_to_grpc, update_to_grpc};
 use highwater_proto::metadata::{Change, ClusterInfo, MetadataImage, MetadataUpdate, NodeRole};
 use highwater_proto::types::{LeaderEpoch, Offset, PartitionIndex, ProducerId, TopicId};
 use parking_lot::Mutex;
@@ -105,7 +105,9 @@ impl Scripted {
             }
             Said::Unfence(_) => Heard::Unfenced(Unfenced { revision }),
             Said::Leave(_) => Heard::MayLeave(MayLeave { revision }),
-            Said::LogEnds(_) | Said::HandedOver(_) | Said::Released(_) => return None,
+            Said::LogEnds(_) | Said::HandedOver(_) | Said::Released(_) | Said::ReplicaSizes(_) | Said::Retired(_) => {
+                return None;
+            }
         })
     }
 }
@@ -295,6 +297,7 @@ fn registration() -> Registration {
             endpoints: Vec::new(),
             rack: None,
             api_ranges: Vec::new(),
+            pod_uid: None,
         },
         clean_shutdown: true,
         seen: Default::default(),
@@ -513,6 +516,11 @@ async fn questions_reach_whoever_answers_and_the_answers_name_them() {
             target: 7,
         }],
     };
+    let sizes = heard::AskReplicaSizes {
+        question: 10,
+        after: Some(replica.clone()),
+        limit: 3,
+    };
     let unreadable = heard::AskLogEnds {
         question: 9,
         replicas: vec![said::ReplicaRef::default()],
@@ -521,9 +529,14 @@ async fn questions_reach_whoever_answers_and_the_answers_name_them() {
         Heard::AskLogEnds(unreadable),
         Heard::AskLogEnds(log_ends),
         Heard::HandOver(hand_over),
+        Heard::AskReplicaSizes(sizes),
+        Heard::Retire(heard::Retire { question: 11 }),
     ];
     world.controller.asks.lock().extend(asks);
-    let asked = [questions.recv().await.unwrap(), questions.recv().await.unwrap()];
+    let mut asked = Vec::new();
+    while asked.len() < 4 {
+        asked.push(questions.recv().await.unwrap());
+    }
     let replicas = vec![key];
     let moves = vec![LeaderMove {
         key,
@@ -534,7 +547,13 @@ async fn questions_reach_whoever_answers_and_the_answers_name_them() {
         asked,
         [
             Question::LogEnds { id: 5, replicas },
-            Question::HandOver { id: 8, moves }
+            Question::HandOver { id: 8, moves },
+            Question::ReplicaSizes {
+                id: 10,
+                after: Some(key),
+                limit: 3
+            },
+            Question::Retire { id: 11 },
         ]
     );
     let end = LogEnd {
@@ -547,6 +566,21 @@ async fn questions_reach_whoever_answers_and_the_answers_name_them() {
         id: 8,
         ready: vec![key],
     });
+    let of = |topic, partition| TopicPartition {
+        topic_id: TopicId(uuid::Uuid::from_u128(topic)),
+        partition: PartitionIndex(partition),
+    };
+    link.reply(Reply::ReplicaSizes {
+        id: 10,
+        sizes: vec![(of(3, 5), 100), (of(3, 6), 0), (of(4, 0), 7)],
+        more: true,
+    });
+    link.reply(Reply::Retired { id: 11 });
+    let topic_sizes = |topic: u128, partitions: &[i32], bytes: &[i64]| said::TopicSizes {
+        topic_id: convert::uuid_bytes(uuid::Uuid::from_u128(topic)),
+        partitions: partitions.to_vec(),
+        bytes: bytes.to_vec(),
+    };
     let answers = [
         Said::LogEnds(said::LogEnds {
             question: 5,
@@ -560,6 +594,12 @@ async fn questions_reach_whoever_answers_and_the_answers_name_them() {
             question: 8,
             ready: vec![replica],
         }),
+        Said::ReplicaSizes(said::ReplicaSizes {
+            question: 10,
+            topics: vec![topic_sizes(3, &[5, 6], &[100, 0]), topic_sizes(4, &[0], &[7])],
+            more: true,
+        }),
+        Said::Retired(said::Retired { question: 11 }),
     ];
     let answered = || {
         answers

@@ -92,7 +92,7 @@ impl MetadataImage {
             Change::DeleteConfig(resource) => {
                 self.configs.remove(resource);
             }
-            Change::PutRebalance(wanted) => self.rebalance = *wanted,
+            Change::PutRebalance(wanted) => self.rebalance = wanted.clone(),
             Change::PutProducerIds(next) => self.next_producer_id = *next,
         }
     }

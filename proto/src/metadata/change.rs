@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::metadata::{
-    ClusterInfo, ConfigResource, NodeDisk, NodeDuty, NodeRegistration, NodeState, Partition, ShardAssignment,
+    ClusterInfo, ConfigResource, NodeDisk, NodeDuty, NodeRegistration, NodeState, Partition, Rebalance, ShardAssignment,
 };
 use crate::types::{NodeId, PartitionIndex, ProducerId, Revision, ShardId, TopicId};
 
@@ -54,8 +54,8 @@ pub enum Change {
     PutConfig(ConfigResource, BTreeMap<String, String>),
     /// `configs/<type>/<name>`
     DeleteConfig(ConfigResource),
-    /// `rebalance`: whether replicas and leaders are to be evened out over the brokers.
-    PutRebalance(bool),
+    /// `rebalance`: what is wanted of the balance of replicas over brokers.
+    PutRebalance(Rebalance),
     /// `producer-ids`: first id that was not handed out yet.
     PutProducerIds(ProducerId),
 }

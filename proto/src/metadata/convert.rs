@@ -12,7 +12,7 @@ use uuid::Uuid;
 use crate::grpc;
 use crate::metadata::{
     ClusterInfo, ConfigResource, DiskPressure, Endpoint, NodeDisk, NodeDuty, NodeRegistration, NodeRole, NodeState,
-    Partition, ShardAssignment,
+    Partition, Rebalance, ShardAssignment,
 };
 use crate::types::{
     CoordinatorEpoch, LeaderEpoch, NodeId, PartitionEpoch, PartitionIndex, ShardId, ShardKind, TopicId,
@@ -131,6 +131,7 @@ impl From<&NodeRegistration> for grpc::NodeRegistration {
             endpoints: registration.endpoints.iter().map(endpoint).collect(),
             rack: registration.rack.clone(),
             api_ranges: registration.api_ranges.iter().map(range).collect(),
+            pod_uid: registration.pod_uid.clone(),
         }
     }
 }
@@ -175,6 +176,7 @@ impl TryFrom<grpc::NodeRegistration> for NodeRegistration {
                 .into_iter()
                 .map(range)
                 .collect::<Result<_, ConvertError>>()?,
+            pod_uid: registration.pod_uid,
         })
     }
 }
@@ -276,6 +278,35 @@ impl TryFrom<grpc::NodeDuty> for NodeDuty {
             grpc::NodeDutyKind::NodeDutyUnspecified => Err(ConvertError::OutOfRange("node duty")),
         }
     }
+}
+
+impl From<&Rebalance> for grpc::Rebalance {
+    fn from(rebalance: &Rebalance) -> Self {
+        let limit = |limit: Option<u64>| limit.map_or(0, |limit| i64::try_from(limit).unwrap_or(i64::MAX));
+        Self {
+            wanted: rebalance.wanted,
+            onto: rebalance.onto.iter().map(|node| node.get()).collect(),
+            throttle: limit(rebalance.throttle),
+            drain_throttle: limit(rebalance.drain_throttle),
+        }
+    }
+}
+
+impl From<grpc::Rebalance> for Rebalance {
+    fn from(rebalance: grpc::Rebalance) -> Self {
+        Self {
+            wanted: rebalance.wanted,
+            onto: rebalance.onto.into_iter().map(NodeId).collect(),
+            throttle: byte_rate(rebalance.throttle),
+            drain_throttle: byte_rate(rebalance.drain_throttle),
+        }
+    }
+}
+
+/// Bytes per second from the wire; 0, or less, is no limit.
+#[must_use]
+pub fn byte_rate(rate: i64) -> Option<u64> {
+    u64::try_from(rate).ok().filter(|rate| *rate > 0)
 }
 
 impl From<&Partition> for grpc::Partition {

@@ -57,6 +57,8 @@ pub struct NodeRegistration {
     pub rack: Option<String>,
     /// Kafka API ranges it serves: (api key, lowest, highest version).
     pub api_ranges: Vec<(i16, i16, i16)>,
+    /// The Kubernetes pod that it runs in (`pod.uid`).
+    pub pod_uid: Option<String>,
 }
 
 /// Where a node stands in its life.
@@ -187,6 +189,27 @@ pub enum ConfigResource {
     Group(String),
 }
 
+/// What is wanted of the balance of replicas over brokers.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Rebalance {
+    /// Replicas and leaders are to be evened out over the brokers: asked for, or a broker joined.
+    pub wanted: bool,
+    /// Only these brokers get more; empty = all.
+    pub onto: Vec<NodeId>,
+    /// Bytes per second of replicas that reassignments add, for each broker that copies and each that is copied from.
+    pub throttle: Option<u64>,
+    /// The same where a replica leaves a draining broker.
+    pub drain_throttle: Option<u64>,
+}
+
+impl Rebalance {
+    /// True if [`MetadataImage::copy_limit`] may be one.
+    #[must_use]
+    pub fn limits_copies(&self) -> bool {
+        self.throttle.is_some() || self.drain_throttle.is_some()
+    }
+}
+
 /// The cluster at one revision.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct MetadataImage {
@@ -206,8 +229,8 @@ pub struct MetadataImage {
     pub shards: OrdMap<ShardId, ShardAssignment>,
     /// Dynamic configs.
     pub configs: OrdMap<ConfigResource, Arc<BTreeMap<String, String>>>,
-    /// Replicas and leaders are to be evened out over the brokers: asked for, or a broker joined.
-    pub rebalance: bool,
+    /// What is wanted of the balance of replicas over brokers.
+    pub rebalance: Rebalance,
     /// First producer id that was not handed out.
     pub next_producer_id: ProducerId,
 }
@@ -217,6 +240,20 @@ impl MetadataImage {
     #[must_use]
     pub fn position(&self) -> (i64, Revision) {
         (self.cluster.generation, self.revision)
+    }
+
+    /// Bytes per second at which `follower` may copy a partition that a reassignment adds it to; `None` = no limit.
+    #[must_use]
+    pub fn copy_limit(&self, partition: &Partition, follower: NodeId) -> Option<u64> {
+        if !self.rebalance.limits_copies() || !partition.adding.contains(&follower) {
+            return None;
+        }
+        let is_draining = |id: &NodeId| self.node(*id).is_some_and(|node| node.duty == NodeDuty::Draining);
+        if partition.removing.iter().any(is_draining) {
+            self.rebalance.drain_throttle
+        } else {
+            self.rebalance.throttle
+        }
     }
 
     /// The topic with this name.

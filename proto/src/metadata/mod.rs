@@ -13,7 +13,7 @@ pub use change::{Change, MetadataUpdate};
 pub use diff::{Difference, ImageDiff, PartitionDiff, diff};
 pub use image::{
     ClusterInfo, ConfigResource, DiskPressure, Endpoint, MetadataImage, Node, NodeDisk, NodeDuty, NodeRegistration,
-    NodeRole, NodeState, Partition, ShardAssignment, Topic,
+    NodeRole, NodeState, Partition, Rebalance, ShardAssignment, Topic,
 };
 pub use snapshot::{MetadataSnapshot, SnapshotEntry, SnapshotRefused};
 

@@ -1,7 +1,7 @@
 //! The whole image as a list of puts, each with the revision of its key: what a watcher gets first, and what the
 //! store loads.
 
-use crate::metadata::{Change, MetadataImage, NodeDisk, NodeDuty};
+use crate::metadata::{Change, MetadataImage, NodeDisk, NodeDuty, Rebalance};
 use crate::types::Revision;
 
 /// One key of the store as it stands.
@@ -144,8 +144,8 @@ impl MetadataImage {
         for (resource, values) in &self.configs {
             put(now, Change::PutConfig(resource.clone(), (**values).clone()));
         }
-        if self.rebalance {
-            put(now, Change::PutRebalance(true));
+        if self.rebalance != Rebalance::default() {
+            put(now, Change::PutRebalance(self.rebalance.clone()));
         }
         put(now, Change::PutProducerIds(self.next_producer_id));
         MetadataSnapshot {

@@ -209,6 +209,7 @@ fn any_change() -> impl Strategy<Value = Change> {
             }],
             rack,
             api_ranges: vec![(0, 0, 13)],
+            pod_uid: Some("7e1d".into()),
         });
     let partition = (0i32..4, 0i32..4, any::<bool>()).prop_map(|(leader, epoch, online)| Partition {
         replicas: vec![NodeId(leader), NodeId(9)],
@@ -268,6 +269,12 @@ fn any_change() -> impl Strategy<Value = Change> {
         1 => (resource.clone(), "[a-c]").prop_map(|(r, v)| Change::PutConfig(r, BTreeMap::from([(v.clone(), v)]))),
         1 => resource.prop_map(Change::DeleteConfig),
         1 => (0i64..9000).prop_map(|next| Change::PutProducerIds(ProducerId(next))),
+        1 => (any::<bool>(), 1u64..9000).prop_map(|(wanted, limit)| Change::PutRebalance(Rebalance {
+            wanted,
+            onto: if wanted { vec![NodeId(2), NodeId(1)] } else { Vec::new() },
+            throttle: wanted.then_some(limit),
+            drain_throttle: Some(limit).filter(|limit| limit % 2 == 0),
+        })),
     ]
 }
 

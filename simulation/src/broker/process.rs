@@ -65,6 +65,7 @@ impl Registration {
                 endpoints: Vec::new(),
                 rack: None,
                 api_ranges: Vec::new(),
+                pod_uid: None,
             },
         }
     }

@@ -240,6 +240,7 @@ impl World {
                     endpoints: Vec::new(),
                     rack: None,
                     api_ranges: Vec::new(),
+                    pod_uid: None,
                 };
                 let command = RegisterNode {
                     node_id: Some(node),

@@ -3,10 +3,11 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::{Arc, Barrier, mpsc};
 use std::time::{Duration, Instant};
 
-use highwater_broker::process::{BrokerProcess, ProcessParts as BrokerParts};
+use highwater_broker::process::{BrokerProcess, ProcessParts as BrokerParts, StartError};
 use highwater_controller::process::{ControllerProcess, ProcessParts as ControllerParts};
 use highwater_controller::store::EmbeddedStore;
 use highwater_coordinator::process::{CoordinatorProcess, ProcessParts as CoordinatorParts};
@@ -15,6 +16,7 @@ use highwater_node::config::{NodeConfig, Sources};
 use highwater_node::data_dir::DataDir;
 use highwater_node::http::Health;
 use highwater_node::process::listen_for_clients;
+use highwater_node::session::LinkError;
 use highwater_node::shutdown::Shutdown;
 use highwater_node::telemetry::Metrics;
 use highwater_node::transport::{Dialer, Listener};
@@ -80,6 +82,17 @@ impl<P> Running<P> {
         runtime.block_on(stop(part));
         // With the last task the data directory is free.
         runtime.shutdown_timeout(GRACE);
+    }
+}
+
+impl<P, E> Running<Result<P, E>> {
+    /// What was started, if it was.
+    fn transposed(mut self) -> Result<Running<P>, E> {
+        let part = self.part.take().unwrap()?;
+        Ok(Running {
+            part: Some(part),
+            runtime: self.runtime.take(),
+        })
     }
 }
 
@@ -157,11 +170,21 @@ impl Cluster {
     }
 
     pub fn start_broker(&mut self, id: i32) {
-        let data_dir = self.dir.path().join(format!("broker-{id}"));
+        self.try_start_broker(id, "first").unwrap();
+    }
+
+    /// Where a broker keeps its data.
+    pub fn data_dir(&self, id: i32) -> PathBuf {
+        self.dir.path().join(format!("broker-{id}"))
+    }
+
+    /// A broker in this pod.
+    pub fn try_start_broker(&mut self, id: i32, pod: &str) -> Result<(), StartError> {
+        let data_dir = self.data_dir(id);
         let controllers = self.controllers.clone();
         let mut address = None;
         let broker = Running::start(async || {
-            let config = config(&[("node.id", id.to_string())]);
+            let config = config(&[("node.id", id.to_string()), ("pod.uid", format!("{pod}-{id}"))]);
             let listeners = listen_for_clients(&config).await.unwrap();
             address = Some(listeners[0].1.local_addr().unwrap());
             let clock = Clock::system();
@@ -177,10 +200,27 @@ impl Cluster {
                 shutdown: Shutdown::new(GRACE),
                 health: Health::new().check("broker"),
             };
-            BrokerProcess::start(parts).await.unwrap()
+            BrokerProcess::start(parts).await
         });
+        let broker = broker.transposed()?;
         self.brokers.insert(id, (broker, address.unwrap()));
         self.publish_addresses();
+        Ok(())
+    }
+
+    /// Waits until the controller wants nothing more to do with a broker, which then ends.
+    pub fn wait_until_broker_failed(&mut self, id: i32) -> LinkError {
+        let (broker, _) = self.brokers.remove(&id).unwrap();
+        self.publish_addresses();
+        let runtime = broker.runtime.as_ref().unwrap();
+        let failed = runtime.block_on(async { tokio::time::timeout(LIMIT, broker.part().failed()).await });
+        broker.stop(BrokerProcess::stop);
+        failed.unwrap()
+    }
+
+    /// `HOST:PORT` of the controller.
+    pub fn controller_address(&self) -> (String, u16) {
+        self.controllers[0].clone()
     }
 
     fn publish_addresses(&self) {

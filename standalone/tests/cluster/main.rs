@@ -11,6 +11,7 @@
 #[path = "../process/client.rs"]
 mod client;
 mod cluster;
+mod decommission;
 mod member;
 mod stale;
 

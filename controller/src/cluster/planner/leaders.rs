@@ -9,7 +9,9 @@ use super::{Board, PlanOptions};
 pub(super) fn level(board: &mut Board<'_>, options: &PlanOptions) {
     let mut edges = edges(board);
     while board.changed.len() < options.max_moves {
-        let Some(path) = path(board, &edges) else { return };
+        let Some(path) = path(board, &edges, options) else {
+            return;
+        };
         for hop in path.windows(2) {
             swap(board, &mut edges, hop[0], hop[1]);
         }
@@ -38,20 +40,27 @@ fn link(board: &Board<'_>, edges: &mut Edges, slot: usize) {
 }
 
 /// The shortest chain from a broker that is preferred most to one that is preferred two times less, or fewer.
-fn path(board: &Board<'_>, edges: &Edges) -> Option<Vec<usize>> {
+fn path(board: &Board<'_>, edges: &Edges, options: &PlanOptions) -> Option<Vec<usize>> {
     let mut seats: Vec<usize> = (0..board.seats.len()).collect();
     seats.sort_by_key(|seat| (board.seats[*seat].preferred, board.seats[*seat].id));
     let least = board.seats[*seats.first()?].preferred;
     let full = seats.iter().rev();
     let mut full = full.take_while(|seat| board.seats[**seat].preferred >= least + 2);
-    full.find_map(|from| path_from(board, edges, &seats, *from))
+    full.find_map(|from| path_from(board, edges, &seats, *from, options))
 }
 
-fn path_from(board: &Board<'_>, edges: &Edges, seats: &[usize], from: usize) -> Option<Vec<usize>> {
+fn path_from(
+    board: &Board<'_>,
+    edges: &Edges,
+    seats: &[usize],
+    from: usize,
+    options: &PlanOptions,
+) -> Option<Vec<usize>> {
     let mut came_from: HashMap<usize, usize> = HashMap::new();
     let mut queue = VecDeque::from([from]);
     while let Some(at) = queue.pop_front() {
-        if board.seats[at].preferred + 2 <= board.seats[from].preferred {
+        let has_less = board.seats[at].preferred + 2 <= board.seats[from].preferred;
+        if has_less && options.may_get(board.seats[at].id) {
             let mut path = vec![at];
             while let Some(before) = path.last().and_then(|last| came_from.get(last)) {
                 path.push(*before);

@@ -2,6 +2,7 @@
 //! bytes are even over the brokers, with the fewest moves. A pure function of the image and of what partitions weigh:
 //! what is under way counts as done, so that a plan that is carried out in part is gone on with by the next one.
 
+mod bytes;
 mod leaders;
 mod replicas;
 
@@ -17,12 +18,20 @@ use highwater_proto::types::{NodeId, PartitionEpoch, PartitionIndex, TopicId, To
 pub type Load = BTreeMap<TopicPartition, u64>;
 
 /// What a plan is for. Draining brokers are always emptied.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PlanOptions {
-    /// Even out replicas and leaders.
+    /// Even out replicas, bytes and leaders.
     pub balance: bool,
+    /// Only these brokers get more by that; empty = all. Draining brokers are emptied wherever there is room.
+    pub onto: Vec<NodeId>,
     /// Moves beyond that are left to the next plan.
     pub max_moves: usize,
+}
+
+impl PlanOptions {
+    fn may_get(&self, node: NodeId) -> bool {
+        self.onto.is_empty() || self.onto.contains(&node)
+    }
 }
 
 /// What is to be done.
@@ -49,13 +58,14 @@ pub struct PlannedMove {
 
 /// Makes a plan.
 #[must_use]
-pub fn plan(image: &MetadataImage, load: &Load, options: PlanOptions) -> Plan {
+pub fn plan(image: &MetadataImage, load: &Load, options: &PlanOptions) -> Plan {
     let mut board = Board::new(image, load);
     let mut stuck = Vec::new();
-    replicas::drain(&mut board, &options, &mut stuck);
+    replicas::drain(&mut board, options, &mut stuck);
     if options.balance {
-        replicas::level(&mut board, &options);
-        leaders::level(&mut board, &options);
+        replicas::level(&mut board, options);
+        bytes::level(&mut board, options);
+        leaders::level(&mut board, options);
     }
     Plan {
         moves: board.moves(),

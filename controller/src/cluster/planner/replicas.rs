@@ -63,7 +63,7 @@ fn taker(board: &Board<'_>, slot: usize, from: NodeId) -> Option<usize> {
 pub(super) fn level(board: &mut Board<'_>, options: &PlanOptions) {
     let mut held = held_by_topic(board);
     while board.changed.len() < options.max_moves {
-        let Some((slot, from, to)) = best_move(board, &held) else {
+        let Some((slot, from, to)) = best_move(board, &held, options) else {
             return;
         };
         let topic = board.slots[slot].topic;
@@ -91,7 +91,7 @@ fn held_by_topic(board: &Board<'_>) -> Held {
 }
 
 /// The next move: from one of those who have most to one of those who have least, two fewer at least.
-fn best_move(board: &Board<'_>, held: &Held) -> Option<(usize, usize, usize)> {
+fn best_move(board: &Board<'_>, held: &Held, options: &PlanOptions) -> Option<(usize, usize, usize)> {
     let mut seats: Vec<usize> = (0..board.seats.len()).collect();
     seats.sort_by_key(|seat| {
         (
@@ -101,7 +101,7 @@ fn best_move(board: &Board<'_>, held: &Held) -> Option<(usize, usize, usize)> {
         )
     });
     for from in seats.iter().rev() {
-        for to in &seats {
+        for to in seats.iter().filter(|to| options.may_get(board.seats[**to].id)) {
             if board.seats[*from].replicas < board.seats[*to].replicas + 2 {
                 break;
             }
@@ -134,7 +134,7 @@ fn best_slot(board: &Board<'_>, held: &HashMap<u32, Vec<usize>>, from: usize, to
 }
 
 /// True if the replica may move: `to` has none, and racks are no worse.
-fn fits(board: &Board<'_>, slot: usize, from: usize, to: usize) -> bool {
+pub(super) fn fits(board: &Board<'_>, slot: usize, from: usize, to: usize) -> bool {
     let target = board.target(slot);
     let (from, to) = (&board.seats[from], &board.seats[to]);
     !target.contains(&to.id)

@@ -11,6 +11,7 @@ use super::*;
 
 const EVERYTHING: PlanOptions = PlanOptions {
     balance: true,
+    onto: Vec::new(),
     max_moves: usize::MAX,
 };
 
@@ -34,6 +35,7 @@ fn image(shape: &Shape) -> MetadataImage {
             endpoints: Vec::new(),
             rack: rack.map(|rack| format!("rack{rack}")),
             api_ranges: Vec::new(),
+            pod_uid: None,
         };
         changes.push(Change::PutNodeRegistration(id, registration));
         let duty = match shape.duties[position] {
@@ -169,7 +171,7 @@ fn check(image: &MetadataImage, plan: &Plan) -> MetadataImage {
 }
 
 fn plan_all(image: &MetadataImage) -> Plan {
-    plan(image, &Load::new(), EVERYTHING)
+    plan(image, &Load::new(), &EVERYTHING)
 }
 
 proptest! {
@@ -231,7 +233,7 @@ proptest! {
     fn a_plan_may_be_carried_out_in_parts(shape in shapes(false, true), part in 1..4usize) {
         let mut image = image(&shape);
         for _ in 0..1_000 {
-            let some = plan(&image, &Load::new(), PlanOptions { max_moves: part, ..EVERYTHING });
+            let some = plan(&image, &Load::new(), &PlanOptions { max_moves: part, ..EVERYTHING });
             // Preferred leaders change along whole chains of brokers.
             prop_assert!(some.moves.len() <= part + shape.racks.len());
             if some.moves.is_empty() {
@@ -259,12 +261,13 @@ fn without_a_wish_only_draining_brokers_are_emptied() {
     let mut shape = even(4, 6);
     let drain_only = PlanOptions {
         balance: false,
+        onto: Vec::new(),
         max_moves: usize::MAX,
     };
-    assert_eq!(plan(&image(&shape), &Load::new(), drain_only), Plan::default());
+    assert_eq!(plan(&image(&shape), &Load::new(), &drain_only), Plan::default());
     shape.duties[0] = 0;
     let image = image(&shape);
-    let plan = plan(&image, &Load::new(), drain_only);
+    let plan = plan(&image, &Load::new(), &drain_only);
     let after = carried_out(&image, &plan);
     let loads = crate::cluster::overview::node_loads(&after);
     assert_eq!(loads.get(&NodeId(1)), None);
@@ -305,8 +308,142 @@ fn of_partitions_that_may_move_those_that_even_out_the_bytes_do() {
             (key, weight(partition.get()))
         })
         .collect();
-    let plan = plan(&image, &load, EVERYTHING);
+    let plan = plan(&image, &load, &EVERYTHING);
     let moved: u64 = plan.moves.iter().map(|planned| load[&planned.key]).sum();
     assert_eq!(plan.moves.len(), 2);
     assert!((900..=1_002).contains(&moved), "{moved} of 1903 bytes");
+}
+
+const GIB: u64 = 1 << 30;
+
+fn key_of(image: &MetadataImage, topic: usize, partition: i32) -> TopicPartition {
+    TopicPartition {
+        topic_id: image.topics().nth(topic).unwrap().id,
+        partition: PartitionIndex(partition),
+    }
+}
+
+/// Bytes on each broker.
+fn bytes(image: &MetadataImage, load: &Load) -> Vec<u64> {
+    let mut bytes: BTreeMap<NodeId, u64> = image.brokers().map(|node| (node.id, 0)).collect();
+    for (key, weight) in load {
+        for node in &image.partition(key.topic_id, key.partition).unwrap().replicas {
+            *bytes.get_mut(node).unwrap() += weight;
+        }
+    }
+    bytes.into_values().collect()
+}
+
+#[test]
+fn large_replicas_change_places_with_small_ones() {
+    // Each has four partitions; those of broker 1 are large.
+    let shape = Shape {
+        racks: vec![None; 2],
+        duties: vec![9; 2],
+        topics: vec![[[1], [2]].iter().cycle().take(8).map(|it| it.to_vec()).collect()],
+    };
+    let image = image(&shape);
+    let load: Load = (0..8)
+        .map(|index| (key_of(&image, 0, index), if index % 2 == 0 { 100 * GIB } else { GIB }))
+        .collect();
+    let plan = plan(&image, &load, &EVERYTHING);
+    let after = carried_out(&image, &plan);
+    assert_eq!(bytes(&after, &load), [202 * GIB, 202 * GIB]);
+    assert_eq!(spread(&counts(&after, |partition| partition.replicas.clone())), 0);
+    assert_eq!(plan.moves.len(), 4, "two against two");
+    assert_eq!(super::plan(&after, &load, &EVERYTHING), Plan::default());
+}
+
+#[test]
+fn little_differences_are_not_worth_copying() {
+    let shape = Shape {
+        racks: vec![None; 2],
+        duties: vec![9; 2],
+        topics: vec![[[1], [2]].iter().cycle().take(8).map(|it| it.to_vec()).collect()],
+    };
+    let image = image(&shape);
+    let load = |large: u64, small: u64| -> Load {
+        let weight = |index: i32| if index % 2 == 0 { large } else { small };
+        (0..8).map(|index| (key_of(&image, 0, index), weight(index))).collect()
+    };
+    for (large, small) in [(GIB / 5, 1), (105 * GIB, 100 * GIB)] {
+        assert_eq!(
+            plan(&image, &load(large, small), &EVERYTHING),
+            Plan::default(),
+            "{large} {small}"
+        );
+    }
+    // One large partition: whoever has it has more.
+    let mut one = load(GIB, GIB);
+    one.insert(key_of(&image, 0, 0), 1_000 * GIB);
+    let plan = plan(&image, &one, &EVERYTHING);
+    assert!(
+        plan.moves.iter().all(|planned| planned.key != key_of(&image, 0, 0)),
+        "{plan:?}"
+    );
+}
+
+#[test]
+fn only_those_that_are_named_get_more() {
+    let mut shape = even(5, 30);
+    shape.duties[0] = 0;
+    let image = image(&shape);
+    let options = PlanOptions {
+        onto: vec![NodeId(4)],
+        ..EVERYTHING
+    };
+    let plan = plan(&image, &Load::new(), &options);
+    let after = carried_out(&image, &plan);
+    let was_on_1 = |planned: &PlannedMove| {
+        let before = image.partition(planned.key.topic_id, planned.key.partition).unwrap();
+        before.replicas.contains(&NodeId(1))
+    };
+    for planned in plan.moves.iter().filter(|planned| !was_on_1(planned)) {
+        assert!(planned.copies.iter().all(|node| *node == NodeId(4)), "{planned:?}");
+    }
+    let replicas = counts(&after, |partition| partition.replicas.clone());
+    assert_eq!(replicas.iter().sum::<usize>(), 120);
+    let loads = crate::cluster::overview::node_loads(&after);
+    assert!(!loads.contains_key(&NodeId(1)), "a drain goes wherever there is room");
+    assert!(loads[&NodeId(4)].replicas >= 20, "{loads:?}");
+    assert_eq!(super::plan(&after, &Load::new(), &options).moves, []);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+
+    #[test]
+    fn with_bytes_nothing_gets_worse_and_there_is_an_end(
+        shape in shapes(true, true),
+        weights in proptest::collection::vec(0..200u64, 80),
+        part in 1..4usize,
+    ) {
+        let first = image(&shape);
+        let load: Load = first
+            .topics()
+            .flat_map(|topic| topic.indexed_partitions().map(|(partition, _)| (topic.id, partition)))
+            .enumerate()
+            .map(|(n, (topic_id, partition))| (TopicPartition { topic_id, partition }, weights[n % weights.len()] * GIB))
+            .collect();
+        let counted = carried_out(&first, &plan_all(&first));
+        let mut image = first;
+        for _ in 0..1_000 {
+            let some = plan(&image, &load, &PlanOptions { max_moves: part, ..EVERYTHING });
+            if some.moves.is_empty() {
+                break;
+            }
+            for planned in &some.moves {
+                let unique: BTreeSet<_> = planned.target.iter().collect();
+                prop_assert_eq!(unique.len(), planned.target.len());
+            }
+            image = carried_out(&image, &some);
+        }
+        let left = plan(&image, &load, &EVERYTHING);
+        prop_assert_eq!(&left.moves, &[], "no end");
+        // As even in replicas as without a look at bytes.
+        let replicas = |image: &MetadataImage| spread(&counts(image, |partition| partition.replicas.clone()));
+        if shape.racks.iter().all(|rack| *rack == shape.racks[0]) {
+            prop_assert!(replicas(&image) <= replicas(&counted).max(1));
+        }
+    }
 }

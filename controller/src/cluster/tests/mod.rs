@@ -5,6 +5,7 @@ mod nodes;
 mod partitions;
 mod random;
 mod reassignments;
+mod rebalance;
 mod topics;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -276,6 +277,7 @@ impl Cluster {
             endpoints: Vec::new(),
             rack: None,
             api_ranges: Vec::new(),
+            pod_uid: None,
         }
     }
 

@@ -499,7 +499,7 @@ impl Run {
     fn plan(&mut self, draining: u8) {
         for id in 1..6 {
             let change = match (draining >> (id - 1)) & 1 {
-                1 => DutyChange::Decommission,
+                1 => DutyChange::Decommission { throttle: None },
                 _ => DutyChange::Recommission,
             };
             let nodes = vec![NodeId(id)];
@@ -508,8 +508,9 @@ impl Run {
         let options = planner::PlanOptions {
             balance: true,
             max_moves: usize::MAX,
+            onto: Vec::new(),
         };
-        let moves = planner::plan(&self.cluster.image, &planner::Load::new(), options).moves;
+        let moves = planner::plan(&self.cluster.image, &planner::Load::new(), &options).moves;
         let wanted = moves.len();
         let begun = self.run(&MoveReplicas { moves }, usize::MAX);
         assert_eq!(begun, Some(wanted), "a plan of this very image");

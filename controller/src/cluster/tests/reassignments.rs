@@ -405,11 +405,11 @@ fn what_a_node_is_wanted_for_outlives_its_restarts() {
     for (change, state) in [
         (DutyChange::Cordon, NodeState::Cordoned),
         (DutyChange::Uncordon, NodeState::Active),
-        (DutyChange::Decommission, NodeState::Draining),
+        (DutyChange::Decommission { throttle: None }, NodeState::Draining),
         (DutyChange::Cordon, NodeState::Draining),
         (DutyChange::Uncordon, NodeState::Draining),
         (DutyChange::Recommission, NodeState::Active),
-        (DutyChange::Decommission, NodeState::Draining),
+        (DutyChange::Decommission { throttle: None }, NodeState::Draining),
     ] {
         assert_eq!(set(&[1], change), (Ok(()), state), "{change:?}");
     }

@@ -1,6 +1,7 @@
 //! DecommissionStatus: how far brokers are from being empty.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use grpc::decommission_status_response::Node as WireNode;
 use highwater_proto::grpc;
@@ -13,13 +14,17 @@ use crate::cluster::overview::node_loads;
 use crate::service::Shared;
 use crate::service::admin::count;
 use crate::service::balancer;
+use crate::service::replica_sizes::{self, Shrinking};
 use crate::service::rpc::outcome;
 
 pub(super) async fn handle(shared: &Shared, request: &grpc::NodesRequest) -> grpc::DecommissionStatusResponse {
     let image = shared.updates.image();
     let loads = node_loads(&image);
     let mut stuck: BTreeMap<NodeId, usize> = BTreeMap::new();
-    for (node, _) in balancer::make_plan(&image, false).await.stuck {
+    let sizes = replica_sizes::gather(shared, replica_sizes::FOR_STATUS).await;
+    let now = shared.clock.now();
+    let (plan, _) = balancer::make_plan(&image, Arc::clone(&sizes), false, Vec::new()).await;
+    for (node, _) in plan.stuck {
         *stuck.entry(node).or_default() += 1;
     }
     let row = |id: &i32| {
@@ -38,9 +43,12 @@ pub(super) async fn handle(shared: &Shared, request: &grpc::NodesRequest) -> grp
                 "{replicas} replica(s) have nowhere to go: every broker that takes replicas has one of their partition"
             )
         });
+        let bytes = sizes.to_drain(&image, node.id);
         WireNode {
             id: *id,
             outcome: outcome(&Ok::<_, Refusal>(())),
+            bytes_remaining: replica_sizes::wire(bytes),
+            eta_seconds: shared.sizes.eta_seconds(Shrinking::Drain(node.id), now, bytes),
             epoch: node.epoch.get(),
             draining: node.duty == NodeDuty::Draining,
             replicas: count(load.replicas),

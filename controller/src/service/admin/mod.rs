@@ -97,7 +97,9 @@ impl Admin for AdminService {
         request: Request<grpc::DescribeTopicsRequest>,
     ) -> Result<Response<grpc::DescribeTopicsResponse>, Status> {
         let shared = self.active().await?;
-        Ok(Response::new(describe_topics::handle(&shared, &request.into_inner())))
+        Ok(Response::new(
+            describe_topics::handle(&shared, &request.into_inner()).await,
+        ))
     }
 
     async fn watch_topics(
@@ -176,29 +178,31 @@ impl Admin for AdminService {
         request: Request<grpc::RebalanceRequest>,
     ) -> Result<Response<grpc::RebalanceResponse>, Status> {
         let shared = self.active().await?;
-        rebalance::handle(&shared, &request.into_inner())
+        rebalance::handle(&shared, request.into_inner())
             .await
             .map(Response::new)
     }
 
     async fn cordon(&self, request: Request<grpc::NodesRequest>) -> Result<Response<grpc::AdminResponse>, Status> {
         let shared = self.active().await?;
-        let changed = node_duty::handle(&shared, request.into_inner(), DutyChange::Cordon).await;
+        let changed = node_duty::handle(&shared, request.into_inner().node_ids, DutyChange::Cordon).await;
         changed.map(Response::new)
     }
 
     async fn uncordon(&self, request: Request<grpc::NodesRequest>) -> Result<Response<grpc::AdminResponse>, Status> {
         let shared = self.active().await?;
-        let changed = node_duty::handle(&shared, request.into_inner(), DutyChange::Uncordon).await;
+        let changed = node_duty::handle(&shared, request.into_inner().node_ids, DutyChange::Uncordon).await;
         changed.map(Response::new)
     }
 
     async fn decommission(
         &self,
-        request: Request<grpc::NodesRequest>,
+        request: Request<grpc::DecommissionRequest>,
     ) -> Result<Response<grpc::AdminResponse>, Status> {
         let shared = self.active().await?;
-        let changed = node_duty::handle(&shared, request.into_inner(), DutyChange::Decommission).await;
+        let request = request.into_inner();
+        let throttle = convert::byte_rate(request.throttle_bytes_per_second);
+        let changed = node_duty::handle(&shared, request.node_ids, DutyChange::Decommission { throttle }).await;
         changed.map(Response::new)
     }
 
@@ -207,7 +211,7 @@ impl Admin for AdminService {
         request: Request<grpc::NodesRequest>,
     ) -> Result<Response<grpc::AdminResponse>, Status> {
         let shared = self.active().await?;
-        let changed = node_duty::handle(&shared, request.into_inner(), DutyChange::Recommission).await;
+        let changed = node_duty::handle(&shared, request.into_inner().node_ids, DutyChange::Recommission).await;
         changed.map(Response::new)
     }
 

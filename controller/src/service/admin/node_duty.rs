@@ -10,10 +10,10 @@ use crate::service::admin::answer;
 
 pub(super) async fn handle(
     shared: &Shared,
-    request: grpc::NodesRequest,
+    node_ids: Vec<i32>,
     change: DutyChange,
 ) -> Result<grpc::AdminResponse, Status> {
-    let nodes = request.node_ids.into_iter().map(NodeId).collect();
+    let nodes = node_ids.into_iter().map(NodeId).collect();
     let decided = shared.decided(SetNodeDuty { nodes, change }).await?;
     if decided.reply.is_ok() {
         tracing::info!(?change, "the duty of nodes was set");

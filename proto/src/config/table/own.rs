@@ -51,6 +51,10 @@ pub(super) const DEFINITIONS: &[Definition] = definitions! {
         "How often metrics are sent by OTLP.";
     "otel.traces.sampler.ratio": Double = Some("0.01"), Between(0, 1), Low, ReadOnly, IMPLEMENTED,
         "Which part of the clients' requests is traced: 0 to 1.";
+    "pod.uid": String = None, NonEmpty, Low, ReadOnly, IMPLEMENTED,
+        "The uid of the Kubernetes pod that a process runs in, by which an operator knows which node is which pod.";
+    "rebalance.bytes.per.broker": Long = Some("10737418240"), AtLeast(1), Medium, ReadOnly, IMPLEMENTED,
+        "Bytes of the partitions that a broker copies at a time when brokers are evened out or emptied; one partition is always copied, however large it is.";
     "rebalance.moves.per.broker": Int = Some("8"), Between(1, 1_000), Medium, ReadOnly, IMPLEMENTED,
         "Partitions that a broker copies at a time when brokers are evened out or emptied.";
     "shutdown.grace.ms": Long = Some("30000"), Between(0, 3_600_000), Medium, ReadOnly, IMPLEMENTED,

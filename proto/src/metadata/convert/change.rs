@@ -93,7 +93,7 @@ pub fn change_to_grpc(modified: Revision, change: &Change) -> grpc::Change {
             })
         }
         Change::DeleteConfig(resource) => Wire::DeleteConfig(resource.into()),
-        Change::PutRebalance(wanted) => Wire::PutRebalance(grpc::Rebalance { wanted: *wanted }),
+        Change::PutRebalance(wanted) => Wire::PutRebalance(wanted.into()),
         Change::PutProducerIds(next) => Wire::PutProducerIds(grpc::ProducerIds { next: next.get() }),
     };
     grpc::Change { change: Some(wire) }
@@ -151,7 +151,7 @@ pub fn change_from_grpc(change: grpc::Change) -> Result<(Revision, Change), Conv
             Change::PutConfig(present(put.resource, "config resource")?.try_into()?, values)
         }
         Wire::DeleteConfig(resource) => Change::DeleteConfig(resource.try_into()?),
-        Wire::PutRebalance(put) => Change::PutRebalance(put.wanted),
+        Wire::PutRebalance(put) => Change::PutRebalance(put.into()),
         Wire::PutProducerIds(ids) => Change::PutProducerIds(ProducerId(ids.next)),
     };
     Ok((modified, change))

@@ -91,7 +91,7 @@ fn main() -> ExitCode {
         Profile::Cluster,
         args.sources(),
         async move |config| match command {
-            None => process::run_part(config, start).await,
+            None => Box::pin(process::run_part(config, start)).await,
             Some(Command::Restore { seen_revision }) => restore(config, Revision(seen_revision)).await,
         },
     )

@@ -181,6 +181,12 @@ impl World {
             .remove(0)
     }
 
+    async fn status(&self, id: i32) -> grpc::decommission_status_response::Node {
+        let request = grpc::NodesRequest { node_ids: vec![id] };
+        let answer = self.admin().decommission_status(request).await.unwrap();
+        answer.into_inner().nodes.remove(0)
+    }
+
     async fn stop(self) {
         self.shutdown.trigger();
         self.shutdown.finished().await.unwrap();
@@ -546,25 +552,13 @@ async fn a_decommissioned_broker_is_emptied_and_forgotten() {
     let drained = admin.decommission(drain(&[3], 5_000)).await.unwrap().into_inner();
     assert_eq!(code(drained.outcome), 0);
     assert_eq!(world.controller.image().rebalance.drain_throttle, Some(5_000));
-    let mut status = admin
-        .decommission_status(nodes(&[3]))
-        .await
-        .unwrap()
-        .into_inner()
-        .nodes
-        .remove(0);
+    let mut status = world.status(3).await;
     assert!(status.draining && status.blocked.is_none());
     let started = tokio::time::Instant::now();
     while !status.empty {
         assert!(started.elapsed() < WAIT, "{status:?}");
         tokio::time::sleep(Duration::from_millis(50)).await;
-        status = admin
-            .decommission_status(nodes(&[3]))
-            .await
-            .unwrap()
-            .into_inner()
-            .nodes
-            .remove(0);
+        status = world.status(3).await;
     }
     let cluster = admin
         .describe_cluster(grpc::DescribeClusterRequest {})
@@ -582,13 +576,7 @@ async fn a_decommissioned_broker_is_emptied_and_forgotten() {
 
     // With two brokers left for two replicas, the next one cannot be emptied.
     admin.decommission(drain(&[2], 0)).await.unwrap();
-    let status = admin
-        .decommission_status(nodes(&[2]))
-        .await
-        .unwrap()
-        .into_inner()
-        .nodes
-        .remove(0);
+    let status = world.status(2).await;
     assert!(
         status
             .blocked

@@ -113,11 +113,11 @@ pub fn back_up(cluster: &Cluster, file: &Path) {
     etcdctl(&endpoint, &["snapshot", "save", file], b"").unwrap_or_else(|e| panic!("no backup: {e}"));
 }
 
-/// Starts it anew from such a file. What it had is kept beside its folder.
+/// Starts it anew from such a file, and waits until it is ready. What it had is kept beside its folder.
 ///
 /// # Panics
 /// When it has more than one member, or the backup is not taken.
-pub fn restore(cluster: &mut Cluster, file: &Path) {
+pub fn restore(cluster: &mut Cluster, file: &Path, options: &[&str]) {
     let id = (Kind::Etcd, 0);
     assert_eq!(cluster.plan().etcd, 1, "members of a restored etcd have one backup");
     cluster.process(id).kill9();
@@ -131,9 +131,10 @@ pub fn restore(cluster: &mut Cluster, file: &Path) {
         .arg("--data-dir")
         .arg(&folder);
     command.args(["--name", &own, "--initial-cluster", &format!("{own}={url}")]);
-    command.args(["--initial-advertise-peer-urls", &url]);
+    command.args(["--initial-advertise-peer-urls", &url]).args(options);
     let output = command.output().expect("etcdutl starts");
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "the backup is not taken: {errors}");
     cluster.process(id).start();
+    cluster.wait_ready(id);
 }

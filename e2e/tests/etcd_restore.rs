@@ -8,7 +8,7 @@ use highwater_e2e::raw::{group_id, text, topic_name};
 use highwater_e2e::routed::Routed;
 use kafka_protocol::messages::offset_commit_request::{OffsetCommitRequestPartition, OffsetCommitRequestTopic};
 use kafka_protocol::messages::{FindCoordinatorRequest, OffsetCommitRequest};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ const LATER: &str = "later";
 /// Deleted after it.
 const DELETED: &str = "deleted";
 /// The broker that is started again after the backup.
-const RESTARTED: usize = 2;
+const RESTARTED: (Kind, usize) = (Kind::Broker, 2);
 
 fn controllers(cluster: &Cluster) -> Vec<(Kind, usize)> {
     (0..cluster.plan().controllers).map(|n| (Kind::Controller, n)).collect()
@@ -88,7 +88,7 @@ fn strays(cluster: &Cluster, broker: usize, topic: &str) -> Vec<PathBuf> {
     paths.filter(is_stray).collect()
 }
 
-fn segment_bytes(folder: &PathBuf) -> Vec<u8> {
+fn segment_bytes(folder: &Path) -> Vec<u8> {
     std::fs::read(folder.join("00000000000000000000.log")).expect("the segment")
 }
 
@@ -105,8 +105,8 @@ fn restore_command(cluster: &Cluster, seen: i64) -> Command {
     command
 }
 
-#[test]
-fn the_cluster_goes_on_from_a_backup_of_etcd() {
+/// A cluster, the backup of its etcd, and what happened since.
+fn with_a_backup() -> (Cluster, Routed, PathBuf) {
     let mut cluster = Cluster::start(Plan::default());
     let mut raw = cluster.raw();
     raw.create(KEPT, PARTITIONS, &[]).expect("create");
@@ -129,51 +129,52 @@ fn the_cluster_goes_on_from_a_backup_of_etcd() {
             .expect("an answer");
         assert_eq!(code, 0, "{message:?}");
     }
-    let restarted = (Kind::Broker, RESTARTED);
-    assert!(cluster.process(restarted).terminate().success());
-    cluster.process(restarted).start();
+    assert!(cluster.process(RESTARTED).terminate().success());
+    cluster.process(RESTARTED).start();
     cluster.wait_all_ready();
     raw.wait_for_isr(LATER, 3, WAIT);
     raw.wait_for_isr(KEPT, 3, WAIT);
+    (cluster, raw, backup)
+}
 
-    etcdctl::restore(&mut cluster, &backup);
-    cluster.wait_ready((Kind::Etcd, 0));
-    let mut seen = 0;
-    wait_until("a controller has noticed and says what to do", WAIT, || {
-        let said = controllers(&cluster).into_iter().map(|id| cluster.readiness(id));
-        seen = said.filter_map(|said| seen_revision(&said.ok()?)).max().unwrap_or(0);
-        seen > 0
+/// Waits until no controller decides, and each says what to do. Answers the highest revision that they name.
+fn noticed(cluster: &Cluster) -> i64 {
+    let mut seen: Vec<Option<i64>> = Vec::new();
+    wait_until("all controllers say what to do", WAIT, || {
+        let said = controllers(cluster).into_iter().map(|id| cluster.readiness(id));
+        seen = said.map(|said| seen_revision(&said.ok()?)).collect();
+        seen.iter().all(Option::is_some) && controllers(cluster).into_iter().all(|id| !cluster.is_ready(id))
     });
-    wait_until("no controller decides on the old store", WAIT, || {
-        controllers(&cluster).into_iter().all(|id| !cluster.is_ready(id))
-    });
-    // Brokers go on with what they know.
-    check_records(&mut raw, LATER, 1, RECORDS);
-    produce(&mut raw, KEPT, PARTITIONS, 2 * RECORDS..3 * RECORDS);
-    assert!((0..3).all(|broker| strays(&cluster, broker, LATER).is_empty()));
+    seen.into_iter().flatten().max().expect("a controller")
+}
 
-    let output = restore_command(&cluster, seen).output().expect("it starts");
+fn run_restore(cluster: &Cluster, seen: i64) {
+    let output = restore_command(cluster, seen).output().expect("it starts");
     let said = String::from_utf8_lossy(&output.stderr).into_owned() + &String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "restore failed:\n{said}");
-    // The registration of this one is not in the backup: it ends, and says why.
-    let status = cluster.process(restarted).wait(WAIT);
-    assert_eq!(status.code(), Some(1), "{}", cluster.process(restarted).log_tail(20));
-    let log = cluster.process(restarted).log();
-    assert!(log.contains("the process has to start again"), "{log}");
-    cluster.process(restarted).start();
-    cluster.wait_all_ready();
+}
 
-    // What the backup knew.
+/// The registration of one broker is not in the backup: it ends, says why, and is started again.
+fn rejoin(cluster: &mut Cluster) {
+    let status = cluster.process(RESTARTED).wait(WAIT);
+    assert_eq!(status.code(), Some(1), "{}", cluster.process(RESTARTED).log_tail(20));
+    let log = cluster.process(RESTARTED).log();
+    assert!(log.contains("the process has to start again"), "{log}");
+    cluster.process(RESTARTED).start();
+    cluster.wait_all_ready();
+}
+
+/// What the backup knew is served, with what was written since; what it did not know is aside. So many records are there.
+fn check(cluster: &mut Cluster, raw: &mut Routed, records: usize) {
     raw.wait_for_isr(KEPT, 3, WAIT);
-    produce(&mut raw, KEPT, PARTITIONS, 3 * RECORDS..4 * RECORDS);
-    check_records(&mut raw, KEPT, PARTITIONS, 4 * RECORDS);
+    produce(raw, KEPT, PARTITIONS, records..records + RECORDS);
+    check_records(raw, KEPT, PARTITIONS, records + RECORDS);
     wait_until("the group has its newest offset", WAIT, || {
         raw.committed("readers", KEPT, PARTITIONS)
             .is_ok_and(|offsets| offsets == [7, -1])
     });
     raw.wait_for_isr(DELETED, 3, WAIT);
-    check_records(&mut raw, DELETED, 1, 0);
-    // What it did not.
+    check_records(raw, DELETED, 1, 0);
     for broker in 0..cluster.plan().brokers {
         let address = cluster.kafka(broker);
         wait_until("no broker knows the later topic", WAIT, || {
@@ -181,25 +182,66 @@ fn the_cluster_goes_on_from_a_backup_of_etcd() {
                 .is_ok_and(|count| count == 0)
         });
         wait_until("its replica is moved aside", WAIT, || {
-            strays(&cluster, broker, LATER).len() == 1
+            strays(cluster, broker, LATER).len() == 1
         });
-        let kept = segment_bytes(&strays(&cluster, broker, LATER)[0]);
+        let kept = segment_bytes(&strays(cluster, broker, LATER)[0]);
         let last = format!("{LATER} 0 {}", RECORDS - 1);
-        assert!(
-            kept.windows(last.len()).any(|bytes| bytes == last.as_bytes()),
-            "all its records are kept on broker {}",
-            broker + 1
-        );
+        let has_all = kept.windows(last.len()).any(|bytes| bytes == last.as_bytes());
+        assert!(has_all, "all its records are kept on broker {}", broker + 1);
     }
     raw.create(LATER, 1, &[]).expect("the name is free");
-    check_records(&mut raw, LATER, 1, 0);
-    produce(&mut raw, LATER, 1, 0..RECORDS);
-    check_records(&mut raw, LATER, 1, RECORDS);
-    // And once more, for everything that starts anew.
+    check_records(raw, LATER, 1, 0);
+    produce(raw, LATER, 1, 0..RECORDS);
+    // And once more, after everything was started anew. Brokers that stop together do not wait for each other.
+    let brokers = || (0..3).map(|broker| (Kind::Broker, broker));
+    brokers().for_each(|id| cluster.process(id).ask_to_stop());
+    for id in brokers() {
+        assert!(cluster.process(id).wait(WAIT).success());
+    }
     cluster.stop();
     cluster.start_all();
     raw.wait_for_isr(KEPT, 3, WAIT);
-    check_records(&mut raw, KEPT, PARTITIONS, 4 * RECORDS);
+    check_records(raw, KEPT, PARTITIONS, records + RECORDS);
+    check_records(raw, LATER, 1, RECORDS);
+    assert!((0..3).all(|broker| strays(cluster, broker, LATER).len() == 1));
+}
+
+#[test]
+fn controllers_notice_a_backup_and_the_cluster_goes_on_from_it() {
+    let (mut cluster, mut raw, backup) = with_a_backup();
+    etcdctl::restore(&mut cluster, &backup, &[]);
+    let seen = noticed(&cluster);
+    // Brokers go on with what they know.
     check_records(&mut raw, LATER, 1, RECORDS);
-    assert!((0..3).all(|broker| strays(&cluster, broker, LATER).len() == 1));
+    produce(&mut raw, KEPT, PARTITIONS, 2 * RECORDS..3 * RECORDS);
+    assert!((0..3).all(|broker| strays(&cluster, broker, LATER).is_empty()));
+    run_restore(&cluster, seen);
+    rejoin(&mut cluster);
+    check(&mut cluster, &mut raw, 3 * RECORDS);
+}
+
+#[test]
+fn the_cluster_goes_on_from_a_backup_that_was_restored_with_another_revision() {
+    let (mut cluster, mut raw, backup) = with_a_backup();
+    let revision = |text: String| {
+        let mut lines = text.lines();
+        let value = lines.find_map(|line| line.strip_prefix("highwater_controller_metadata_revision "))?;
+        value.trim().parse::<f64>().ok()
+    };
+    let seen = controllers(&cluster)
+        .into_iter()
+        .map(|id| cluster.metrics(id).expect("metrics"));
+    let seen = seen.filter_map(revision).fold(0.0, f64::max) as i64;
+    assert!(seen > 0);
+    for id in controllers(&cluster) {
+        cluster.process(id).kill9();
+    }
+    let bump = ["--bump-revision", "1000000000", "--mark-compacted"];
+    etcdctl::restore(&mut cluster, &backup, &bump);
+    run_restore(&cluster, seen);
+    for id in controllers(&cluster) {
+        cluster.process(id).start();
+    }
+    rejoin(&mut cluster);
+    check(&mut cluster, &mut raw, 2 * RECORDS);
 }

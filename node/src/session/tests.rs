@@ -516,11 +516,6 @@ async fn questions_reach_whoever_answers_and_the_answers_name_them() {
             target: 7,
         }],
     };
-    let sizes = heard::AskReplicaSizes {
-        question: 10,
-        after: Some(replica.clone()),
-        limit: 3,
-    };
     let unreadable = heard::AskLogEnds {
         question: 9,
         replicas: vec![said::ReplicaRef::default()],
@@ -529,14 +524,9 @@ async fn questions_reach_whoever_answers_and_the_answers_name_them() {
         Heard::AskLogEnds(unreadable),
         Heard::AskLogEnds(log_ends),
         Heard::HandOver(hand_over),
-        Heard::AskReplicaSizes(sizes),
-        Heard::Retire(heard::Retire { question: 11 }),
     ];
     world.controller.asks.lock().extend(asks);
-    let mut asked = Vec::new();
-    while asked.len() < 4 {
-        asked.push(questions.recv().await.unwrap());
-    }
+    let asked = [questions.recv().await.unwrap(), questions.recv().await.unwrap()];
     let replicas = vec![key];
     let moves = vec![LeaderMove {
         key,
@@ -548,12 +538,6 @@ async fn questions_reach_whoever_answers_and_the_answers_name_them() {
         [
             Question::LogEnds { id: 5, replicas },
             Question::HandOver { id: 8, moves },
-            Question::ReplicaSizes {
-                id: 10,
-                after: Some(key),
-                limit: 3
-            },
-            Question::Retire { id: 11 },
         ]
     );
     let end = LogEnd {
@@ -566,21 +550,6 @@ async fn questions_reach_whoever_answers_and_the_answers_name_them() {
         id: 8,
         ready: vec![key],
     });
-    let of = |topic, partition| TopicPartition {
-        topic_id: TopicId(uuid::Uuid::from_u128(topic)),
-        partition: PartitionIndex(partition),
-    };
-    link.reply(Reply::ReplicaSizes {
-        id: 10,
-        sizes: vec![(of(3, 5), 100), (of(3, 6), 0), (of(4, 0), 7)],
-        more: true,
-    });
-    link.reply(Reply::Retired { id: 11 });
-    let topic_sizes = |topic: u128, partitions: &[i32], bytes: &[i64]| said::TopicSizes {
-        topic_id: convert::uuid_bytes(uuid::Uuid::from_u128(topic)),
-        partitions: partitions.to_vec(),
-        bytes: bytes.to_vec(),
-    };
     let answers = [
         Said::LogEnds(said::LogEnds {
             question: 5,
@@ -594,6 +563,56 @@ async fn questions_reach_whoever_answers_and_the_answers_name_them() {
             question: 8,
             ready: vec![replica],
         }),
+    ];
+    let answered = || {
+        answers
+            .iter()
+            .all(|answer| world.controller.count(|said| said == answer) == 1)
+    };
+    eventually("both answers", answered).await;
+}
+
+#[tokio::test]
+async fn a_broker_is_asked_for_sizes_and_told_that_it_is_unregistered() {
+    use highwater_proto::grpc::session_request as said;
+    use highwater_proto::grpc::session_response as heard;
+
+    let world = World::new();
+    world.serve();
+    let link = world.connect(registration()).await.unwrap();
+    let mut questions = link.questions().unwrap();
+    let of = |topic, partition| TopicPartition {
+        topic_id: TopicId(uuid::Uuid::from_u128(topic)),
+        partition: PartitionIndex(partition),
+    };
+    let asks = [
+        Heard::AskReplicaSizes(heard::AskReplicaSizes {
+            question: 10,
+            after: Some(crate::session::questions::replica(&of(3, 4))),
+            limit: 3,
+        }),
+        Heard::Retire(heard::Retire { question: 11 }),
+    ];
+    world.controller.asks.lock().extend(asks);
+    let asked = [questions.recv().await.unwrap(), questions.recv().await.unwrap()];
+    let sizes = Question::ReplicaSizes {
+        id: 10,
+        after: Some(of(3, 4)),
+        limit: 3,
+    };
+    assert_eq!(asked, [sizes, Question::Retire { id: 11 }]);
+    link.reply(Reply::ReplicaSizes {
+        id: 10,
+        sizes: vec![(of(3, 5), 100), (of(3, 6), 0), (of(4, 0), 7)],
+        more: true,
+    });
+    link.reply(Reply::Retired { id: 11 });
+    let topic_sizes = |topic: u128, partitions: &[i32], bytes: &[i64]| said::TopicSizes {
+        topic_id: convert::uuid_bytes(uuid::Uuid::from_u128(topic)),
+        partitions: partitions.to_vec(),
+        bytes: bytes.to_vec(),
+    };
+    let answers = [
         Said::ReplicaSizes(said::ReplicaSizes {
             question: 10,
             topics: vec![topic_sizes(3, &[5, 6], &[100, 0]), topic_sizes(4, &[0], &[7])],

@@ -191,6 +191,15 @@ fn malformed_messages_are_refused() {
     assert_eq!(assembler.push(delta), Err(ConvertError::SnapshotInterrupted));
 }
 
+fn any_rebalance() -> impl Strategy<Value = Rebalance> {
+    (any::<bool>(), 1u64..9000).prop_map(|(wanted, limit)| Rebalance {
+        wanted,
+        onto: if wanted { vec![NodeId(2), NodeId(1)] } else { Vec::new() },
+        throttle: wanted.then_some(limit),
+        drain_throttle: Some(limit).filter(|limit| limit % 2 == 0),
+    })
+}
+
 fn any_change() -> impl Strategy<Value = Change> {
     let topic = 0u8..3;
     let registration =
@@ -269,12 +278,7 @@ fn any_change() -> impl Strategy<Value = Change> {
         1 => (resource.clone(), "[a-c]").prop_map(|(r, v)| Change::PutConfig(r, BTreeMap::from([(v.clone(), v)]))),
         1 => resource.prop_map(Change::DeleteConfig),
         1 => (0i64..9000).prop_map(|next| Change::PutProducerIds(ProducerId(next))),
-        1 => (any::<bool>(), 1u64..9000).prop_map(|(wanted, limit)| Change::PutRebalance(Rebalance {
-            wanted,
-            onto: if wanted { vec![NodeId(2), NodeId(1)] } else { Vec::new() },
-            throttle: wanted.then_some(limit),
-            drain_throttle: Some(limit).filter(|limit| limit % 2 == 0),
-        })),
+        1 => any_rebalance().prop_map(Change::PutRebalance),
     ]
 }
 

@@ -103,7 +103,12 @@ fn of_controller(config: &NodeConfig) -> String {
 /// What `highwater_coordinator` takes.
 fn of_coordinator(config: &NodeConfig) -> String {
     let taken = CoordinatorConfig::of(NodeId(1), config);
-    shown(&[&taken, &config.session.timeout, &config.cluster.controllers])
+    shown(&[
+        &taken,
+        &config.session.timeout,
+        &config.cluster.controllers,
+        &config.pod_uid,
+    ])
 }
 
 /// What `highwater_broker` takes. All fields are named, so that a new one is given to somebody.
@@ -155,7 +160,7 @@ fn of_broker(config: &NodeConfig) -> String {
             &config.data_dir,
             &config.listeners,
         ),
-        &(&config.session.timeout, &config.cluster.controllers),
+        &(&config.session.timeout, &config.cluster.controllers, &config.pod_uid),
     ])
 }
 

@@ -1,8 +1,7 @@
 //! What administrators and the balancer want: replicas on other brokers, another leader.
 
 use highwater_controller::cluster::{
-    AlterPartitionReassignments, CompleteReassignments, LeaderMove, MoveLeaders, PartitionReassignment,
-    complete_reassignments,
+    AlterPartitionReassignments, CompleteReassignments, PartitionReassignment, complete_reassignments,
 };
 use highwater_proto::types::{NodeId, TopicPartition};
 
@@ -11,7 +10,7 @@ use crate::controller::{Job, settings};
 use crate::world::World;
 
 impl World {
-    fn any_partition(&mut self) -> Option<TopicPartition> {
+    pub(crate) fn any_partition(&mut self) -> Option<TopicPartition> {
         let keys: Vec<TopicPartition> = self.history.partitions.keys().copied().collect();
         self.random.pick(&keys)
     }
@@ -60,12 +59,7 @@ impl World {
         let Some(target) = self.random.pick(&partition.isr) else {
             return false;
         };
-        let wanted = LeaderMove {
-            key,
-            leader_epoch: partition.leader_epoch,
-            target,
-        };
-        self.ask(Job::MoveLeaders(MoveLeaders { moves: vec![wanted] }));
+        self.move_leadership(key, partition.leader_epoch, target);
         true
     }
 

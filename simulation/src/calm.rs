@@ -79,6 +79,8 @@ impl World {
     pub fn heal(&mut self) -> Result<(), Violation> {
         self.trouble = 0;
         self.lossy = false;
+        self.network.slow = 0;
+        self.seesaw = None;
         self.network.heal(None);
         self.trace.say(|| "everything HEALS".to_owned());
         let done = self.shard.as_ref().map_or(0, |shards| shards.client.done.1);

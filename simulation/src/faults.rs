@@ -71,6 +71,13 @@ impl World {
         self.brokers[broker].disk = Disk::empty(directory);
         self.trace.say(|| format!("b{broker} gets an EMPTY DISK"));
         self.give_up_where(broker, |_| true);
+        if self.random.one_in(2) {
+            self.start(broker);
+            // It is back before it can copy anything.
+            for other in (0..self.brokers.len()).filter(|other| *other != broker) {
+                self.network.cut(Peer::Broker(broker), Peer::Broker(other));
+            }
+        }
     }
 
     /// With write caching, what is in the ISR may be lost with the processes of all of it.

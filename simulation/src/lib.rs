@@ -14,6 +14,7 @@ pub mod disk;
 mod faults;
 pub mod history;
 pub mod invariants;
+mod isolation;
 pub mod message;
 pub mod network;
 pub mod plan;

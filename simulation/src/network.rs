@@ -6,6 +6,9 @@ use std::collections::VecDeque;
 use crate::message::Message;
 use crate::random::Random;
 
+/// One in so many messages may be one of a slow connection.
+const PATIENCE: usize = 40;
+
 /// Somebody who sends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Peer {
@@ -34,6 +37,8 @@ struct Way {
     from: Peer,
     to: Peer,
     queue: VecDeque<Message>,
+    /// What it carries is late.
+    slow: bool,
 }
 
 /// A message that arrives.
@@ -55,6 +60,8 @@ pub struct Network {
     ways: Vec<Way>,
     cuts: Vec<(Peer, Peer)>,
     opened: u64,
+    /// One in so many connections is slow; 0: none.
+    pub slow: u64,
 }
 
 impl Network {
@@ -68,6 +75,7 @@ impl Network {
                 from,
                 to,
                 queue: VecDeque::new(),
+                slow: self.slow > 0 && self.opened.is_multiple_of(self.slow),
             });
         }
         connection
@@ -148,17 +156,31 @@ impl Network {
         }
     }
 
+    /// Ends every cut between this one and others.
+    pub fn heal_all_of(&mut self, peer: Peer) {
+        self.cuts.retain(|(a, b)| *a != peer && *b != peer);
+    }
+
+    /// What was sent over this connection, and will be, is late.
+    pub fn slow_down(&mut self, connection: ConnectionId) {
+        for way in self.ways.iter_mut().filter(|way| way.connection == connection) {
+            way.slow = true;
+        }
+    }
+
     /// True if any two are cut off from each other.
     #[must_use]
     pub fn has_cuts(&self) -> bool {
         !self.cuts.is_empty()
     }
 
-    /// Some message that can arrive now. `listens` says who takes messages.
+    /// Some message that can arrive now, on a slow connection seldom. `listens` says who takes messages.
     pub fn take(&mut self, random: &mut Random, listens: impl Fn(Peer) -> bool) -> Option<Arrival> {
         let cuts = &self.cuts;
+        let slow_too = self.slow == 0 || random.one_in(PATIENCE);
         let arrives = |way: &Way| {
             !way.queue.is_empty()
+                && (slow_too || !way.slow)
                 && listens(way.to)
                 && !cuts.contains(&(way.from, way.to))
                 && !cuts.contains(&(way.to, way.from))

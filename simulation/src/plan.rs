@@ -63,6 +63,12 @@ pub enum Action {
     CompleteReassignments,
     /// Another replica shall lead.
     MoveLeader,
+    /// No controller reaches a broker any more.
+    Isolate,
+    /// Leadership moves away from a leader that hears nothing of it, and back.
+    Seesaw,
+    /// The shard's owner and its leader are cut off together.
+    SplitBrain,
     /// Something at the shard.
     Shard,
     /// The shard's owner is lost, or another one comes.
@@ -107,6 +113,8 @@ pub struct Plan {
     pub about_shard: bool,
     /// One in so many transactions of the store has no good end; 0: all have.
     pub store_trouble: usize,
+    /// One in so many connections is slow; 0: none.
+    pub slow_connections: u64,
     actions: Vec<(usize, Action)>,
     total: usize,
 }
@@ -127,12 +135,12 @@ const WORK: [(usize, Action); 11] = [
 ];
 
 /// What may go wrong, with how often it does at most.
-const FAULTS: [(usize, Action); 15] = [
+const FAULTS: [(usize, Action); 17] = [
     (6, Action::Silence),
     (6, Action::Kill),
     (6, Action::PowerLoss),
     (3, Action::Blackout),
-    (2, Action::ReplaceDisk),
+    (4, Action::ReplaceDisk),
     (5, Action::Pause),
     (5, Action::Stop),
     (8, Action::Cut),
@@ -141,6 +149,8 @@ const FAULTS: [(usize, Action); 15] = [
     (3, Action::Recreate),
     (6, Action::Reassign),
     (4, Action::MoveLeader),
+    (4, Action::Isolate),
+    (8, Action::Seesaw),
     (60, Action::Time),
     (40, Action::LookForLag),
 ];
@@ -177,7 +187,10 @@ impl Plan {
         for (weight, action) in WORK {
             let weight = match action {
                 Action::Decide if about_shard => weight * 6,
+                Action::Image if about_shard => weight * 3,
                 Action::Produce | Action::Consume if about_shard => weight / 9,
+                // Much is judged otherwise while nothing comes in.
+                Action::Produce if random.one_in(8) => weight / 8,
                 _ => weight,
             };
             let weight = match random.below(4) {
@@ -201,12 +214,13 @@ impl Plan {
             add(if about_shard { 1_500 } else { 300 }, Action::Shard);
             add(if about_shard { 30 } else { 3 }, Action::MoveShard);
             add(if about_shard { 3 } else { 1 }, Action::CrashCoordinator);
+            add(if about_shard && random.one_in(2) { 8 } else { 0 }, Action::SplitBrain);
         }
         // What ends trouble is always there.
         for (weight, action) in [
             (30, Action::Start),
             (20, Action::Resume),
-            (20, Action::Heal),
+            (if about_shard { 8 } else { 20 }, Action::Heal),
             (20, Action::NoticeLoss),
             (10, Action::CompleteReassignments),
             (3, Action::LateTransaction),
@@ -219,6 +233,7 @@ impl Plan {
             [300, 800, 1_500][random.below(3)]
         };
         let store_trouble = [0, 0, 40, 8][random.below(4)];
+        let slow_connections = [0, 0, 5, 2][random.below(4)];
         Self {
             seed,
             brokers,
@@ -228,6 +243,7 @@ impl Plan {
             about_shard,
             steps,
             store_trouble,
+            slow_connections,
             actions,
             total,
         }

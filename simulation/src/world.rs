@@ -14,6 +14,7 @@ use crate::controller::{Controller, Job, Store};
 use crate::disk::Disk;
 use crate::history::{History, PartitionHistory, Summary, Violation};
 use crate::invariants;
+use crate::isolation::Seesaw;
 use crate::message::Message;
 use crate::network::{Arrival, Network, Peer};
 use crate::plan::{Action, Plan, TopicPlan};
@@ -53,6 +54,7 @@ pub struct World {
     pub(crate) shard: Option<ShardWorld>,
     /// The bytes of a shard's batches, by content.
     pub(crate) payloads: HashMap<u64, highwater_proto::record::Batch>,
+    pub(crate) seesaw: Option<Seesaw>,
     topics: Vec<NamedTopic>,
 }
 
@@ -75,6 +77,7 @@ impl World {
             contents: 0,
             shard: None,
             payloads: HashMap::new(),
+            seesaw: None,
             topics: Vec::new(),
             plan,
         };
@@ -105,6 +108,7 @@ impl World {
         world.calm(20);
         world.trouble = world.plan.store_trouble;
         world.lossy = true;
+        world.network.slow = world.plan.slow_connections;
         world
     }
 
@@ -164,7 +168,7 @@ impl World {
                 let ms = 1 + self.random.below(150) as u64;
                 self.pass(Duration::from_millis(ms));
             }
-            Action::Silence => (0..55).for_each(|_| self.pass(Duration::from_millis(100))),
+            Action::Silence => self.silence(),
             Action::Kill => self.kill(),
             Action::PowerLoss => self.power_loss(),
             Action::Blackout => self.blackout(),
@@ -181,6 +185,9 @@ impl World {
             Action::Recreate => self.recreate(),
             Action::Reassign => return self.reassign(),
             Action::CompleteReassignments => return self.complete_reassignments(),
+            Action::Isolate => self.isolate_some(),
+            Action::Seesaw => return self.seesaw(),
+            Action::SplitBrain => return self.split_brain(),
             Action::MoveLeader => return self.move_leader(),
             Action::Shard => return self.shard_step(),
             Action::MoveShard => self.move_shard(),
@@ -193,6 +200,11 @@ impl World {
     pub(crate) fn pass(&mut self, time: Duration) {
         self.now += time;
         self.heartbeats();
+    }
+
+    /// So much time that who is not heard is fenced.
+    pub(crate) fn silence(&mut self) {
+        (0..55).for_each(|_| self.pass(Duration::from_millis(100)));
     }
 
     /// Some message arrives; false if there is none.

@@ -28,7 +28,7 @@ pub use self::effects::{AckError, Completed, Effects};
 pub use self::follower::FollowerFetch;
 pub use self::following::{Cut, FetchPoint, Following, has_diverged};
 pub use self::isr::{IsrAnswer, IsrMember, IsrProposal};
-pub use self::shard_owner::{ShardError, ShardOwner};
+pub use self::shard_owner::{ShardError, ShardOwner, check_assignment};
 
 use self::follower::Follower;
 use self::isr::Isr;

@@ -28,6 +28,18 @@ impl From<LeadershipError> for ShardError {
     }
 }
 
+/// Refuses an owner that the image has replaced, which has the shard `assigned` with a later epoch. What the image cannot
+/// know yet is for [`Replica::check_shard`] to refuse.
+///
+/// # Errors
+/// [`ShardError::NotOwner`]
+pub fn check_assignment(assigned: Option<CoordinatorEpoch>, epoch: CoordinatorEpoch) -> Result<(), ShardError> {
+    match assigned {
+        Some(assigned) if assigned > epoch => Err(ShardError::NotOwner),
+        _ => Ok(()),
+    }
+}
+
 impl<A> Replica<A> {
     /// From now on older coordinator epochs are refused.
     ///

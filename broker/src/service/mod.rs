@@ -25,6 +25,7 @@ use tonic::{Request, Response, Status};
 use self::witnesses::{Leadership, Witnesses};
 use crate::broker::Broker;
 use crate::partition::{AckGroup, Partition, ack_error_code};
+use crate::replica::check_assignment;
 
 /// Longest wait for the high watermark that a coordinator may ask for.
 const MAX_WAIT: Duration = Duration::from_secs(60);
@@ -83,10 +84,13 @@ impl Service {
     /// Refuses an owner that the applied image has replaced. What the image cannot know yet is for the partition to
     /// refuse, under its lock.
     fn check_assignment(&self, shard: ShardId, epoch: CoordinatorEpoch) -> Result<(), ErrorCode> {
-        match self.broker.image().shards.get(&shard) {
-            Some(assignment) if assignment.epoch > epoch => Err(ErrorCode::NotCoordinator),
-            _ => Ok(()),
-        }
+        let assigned = self
+            .broker
+            .image()
+            .shards
+            .get(&shard)
+            .map(|assignment| assignment.epoch);
+        check_assignment(assigned, epoch).map_err(|_| ErrorCode::NotCoordinator)
     }
 }
 

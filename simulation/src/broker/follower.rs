@@ -130,6 +130,7 @@ impl World {
         let end = files.end();
         self.trace
             .say(|| format!("b{broker} cuts {} to {end}", self.history.name(key)));
+        self.has_cut(broker, key);
     }
 
     fn append_as_follower(&mut self, broker: usize, key: TopicPartition, batches: &[Batch]) {

@@ -22,6 +22,9 @@ impl World {
     /// The next image of a broker: never one from before its registration.
     pub(crate) fn next_image(&mut self, broker: usize) -> bool {
         let newest = self.store.revision();
+        if !self.hears(broker) {
+            return false;
+        }
         let Some(process) = &self.brokers[broker].process else {
             return false;
         };
@@ -39,7 +42,10 @@ impl World {
             let refused = old.apply_snapshot(&offered.snapshot());
             refused.map_or_else(|_| Arc::clone(&old), Arc::new)
         } else {
-            let many = 1 + self.random.below(3);
+            // Who applies an image skips those that came meanwhile.
+            let behind = (newest.get() - old.revision.get()) as usize;
+            let most = if self.random.one_in(4) { behind } else { 3 };
+            let many = 1 + self.random.below(most.max(1));
             let mut image = (*old).clone();
             // What was seen before may be streamed again after a reconnect.
             let from = old.revision.get() + 1 - i64::from(self.random.one_in(10));

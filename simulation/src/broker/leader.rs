@@ -108,6 +108,9 @@ impl World {
     /// A follower asks.
     pub(crate) fn answer_fetch(&mut self, broker: usize, connection: ConnectionId, request: FetchRequest) {
         let result = self.read_for_follower(broker, &request);
+        if matches!(result, Ok(Fetched::Diverging { .. })) {
+            self.overtake(request.key, connection);
+        }
         let answer = Message::Fetched(FetchAnswer { request, result });
         self.network.send(connection, Peer::Broker(broker), answer);
     }

@@ -129,7 +129,9 @@ impl World {
     }
 
     pub(super) fn send_read(&mut self) -> bool {
-        let owner = self.door();
+        // Not everybody who reads comes through the door of who commits.
+        let any = self.random.below(2);
+        let owner = if self.random.one_in(3) { any } else { self.door() };
         let now = self.shard_now();
         let Some(shards) = &mut self.shard else { return false };
         let client = &mut shards.client;

@@ -1,7 +1,7 @@
 //! The leader's side: an owner's calls at the broker that it takes for the leader. What is allowed is decided by
 //! production's replica.
 
-use highwater_broker::replica::{AckError, LeadershipError, ShardError};
+use highwater_broker::replica::{AckError, LeadershipError, ShardError, check_assignment};
 use highwater_coordinator::shard::{Action, Chunk, Failure, Opened};
 use highwater_proto::kafka::ErrorCode;
 use highwater_proto::record::Batches;
@@ -10,6 +10,7 @@ use highwater_proto::types::{CoordinatorEpoch, LeaderEpoch, Offset, TopicPartiti
 use super::{Answer, Asking, Call, assigned_epoch, failed};
 use crate::broker::{Ack, Broker, broker_index};
 use crate::disk::Batch;
+use crate::network::Peer;
 use crate::world::World;
 
 /// One in so many deliveries is one of a call that was given up.
@@ -156,7 +157,12 @@ impl World {
         let answer = match (&call.action, result) {
             (Action::Append { .. }, Ok(())) => Answer::Appended(Ok(end)),
             (Action::Append { .. }, Err(_)) => Answer::Appended(Err(Failure::Unknown(ErrorCode::NotLeaderOrFollower))),
-            (_, Ok(())) => Answer::HighWatermark(Ok(end)),
+            // A take-over at a leader that has been replaced would serve nobody: the followers have to say that it has not.
+            (Action::AwaitHighWatermark { leader_epoch, .. }, Ok(())) => {
+                let leader_epoch = *leader_epoch;
+                return self.reached(call, leader_epoch, end);
+            }
+            (_, Ok(())) => return,
             (_, Err(_)) => Answer::HighWatermark(Err(Failure::Refused(ErrorCode::NotLeaderOrFollower))),
         };
         self.answer_shard(call, answer);
@@ -171,7 +177,14 @@ impl World {
             .partition(|(_, call)| broker_index(call.to) == broker);
         shards.waiting = kept;
         let lost: Vec<(u64, Call)> = lost;
-        for (_, call) in lost {
+        let (asked, kept) = shards
+            .asking
+            .drain(..)
+            .partition(|asking| broker_index(asking.call.to) == broker);
+        shards.asking = kept;
+        let asked: Vec<Asking> = asked;
+        let lost = lost.into_iter().map(|(_, call)| call);
+        for call in lost.chain(asked.into_iter().map(|asking| asking.call)) {
             if let Some((_, answer)) = failed(&call.action, Failure::Unknown(ErrorCode::NetworkException)) {
                 self.answer_shard(call, answer);
             }
@@ -222,9 +235,7 @@ impl World {
     ) -> Result<(), Failure> {
         let unknown = Failure::Unknown(ErrorCode::NotLeaderOrFollower);
         let process = self.brokers[broker].process.as_ref().ok_or(unknown)?;
-        if assigned_epoch(&process.image).is_some_and(|assigned| assigned > epoch) {
-            return Err(Failure::Refused(ErrorCode::NotCoordinator));
-        }
+        check_assignment(assigned_epoch(&process.image), epoch).map_err(|error| Failure::Refused(shard_code(error)))?;
         let local = process.replicas.get(&key).ok_or(unknown)?;
         local
             .replica
@@ -281,44 +292,78 @@ impl World {
         epoch: CoordinatorEpoch,
         leader_epoch: LeaderEpoch,
     ) {
-        let witnesses = self.witnesses(broker, key, epoch, leader_epoch);
-        match witnesses {
-            Ok(witnesses) => {
-                let asking = Asking {
-                    call,
-                    leader_epoch,
-                    witnesses,
-                };
-                if let Some(shards) = &mut self.shard {
-                    shards.asking.push(asking);
-                }
-            }
+        match self.check_owner(broker, key, epoch, leader_epoch) {
+            Ok(()) => self.ask_followers(broker, key, call, leader_epoch, Answer::Confirmed(Ok(()))),
             Err(failure) => self.answer_shard(call, Answer::Confirmed(Err(failure))),
         }
     }
 
-    fn witnesses(
+    fn check_owner(
         &self,
         broker: usize,
         key: TopicPartition,
         epoch: CoordinatorEpoch,
         leader_epoch: LeaderEpoch,
-    ) -> Result<Vec<highwater_proto::types::NodeId>, Failure> {
+    ) -> Result<(), Failure> {
         let refused = Failure::Refused(ErrorCode::NotLeaderOrFollower);
         let process = self.brokers[broker].process.as_ref().ok_or(refused)?;
-        if assigned_epoch(&process.image).is_some_and(|assigned| assigned > epoch) {
-            return Err(Failure::Refused(ErrorCode::NotCoordinator));
-        }
         let local = process.replicas.get(&key).ok_or(refused)?;
-        local
-            .replica
-            .check_shard(&local.shard_owner, epoch, leader_epoch)
-            .map_err(|error| Failure::Refused(shard_code(error)))?;
-        let witnesses = local.replica.witnesses().map_err(|error| match error {
-            AckError::NotEnoughReplicas => Failure::Unknown(ErrorCode::NotEnoughReplicas),
-            _ => refused,
-        })?;
-        Ok(witnesses.to_vec())
+        check_assignment(assigned_epoch(&process.image), epoch)
+            .and_then(|()| local.replica.check_shard(&local.shard_owner, epoch, leader_epoch))
+            .map_err(|error| Failure::Refused(shard_code(error)))
+    }
+
+    /// The high watermark that a take-over waits for is there.
+    fn reached(&mut self, call: Call, leader_epoch: LeaderEpoch, end: Offset) {
+        let broker = broker_index(call.to);
+        if let Some(key) = self.shard_key() {
+            self.ask_followers(broker, key, call, leader_epoch, Answer::HighWatermark(Ok(end)));
+        }
+    }
+
+    /// Before an answer leaves, the followers have to say that they know no later leader.
+    fn ask_followers(
+        &mut self,
+        broker: usize,
+        key: TopicPartition,
+        call: Call,
+        leader_epoch: LeaderEpoch,
+        answer: Answer,
+    ) {
+        let witnesses = match self.local(broker, key) {
+            Some(local) => local
+                .replica
+                .check_leadership(Some(leader_epoch))
+                .map_err(|error| Failure::Refused(leadership_code(error)))
+                .and_then(|()| {
+                    local.replica.witnesses().map_err(|error| match error {
+                        AckError::NotEnoughReplicas => Failure::Unknown(ErrorCode::NotEnoughReplicas),
+                        _ => Failure::Refused(ErrorCode::NotLeaderOrFollower),
+                    })
+                }),
+            None => Err(Failure::Refused(ErrorCode::NotLeaderOrFollower)),
+        };
+        match (witnesses, &mut self.shard) {
+            (Ok(witnesses), Some(shards)) => shards.asking.push(Asking {
+                call,
+                answer,
+                leader_epoch,
+                witnesses: witnesses.to_vec(),
+            }),
+            (Ok(_), None) => {}
+            (Err(failure), _) => self.not_confirmed(call, failure),
+        }
+    }
+
+    fn not_confirmed(&mut self, call: Call, failure: Failure) {
+        let failure = match (&call.action, failure) {
+            // It asks its followers again until the wait is over; then its owner comes again.
+            (Action::AwaitHighWatermark { .. }, Failure::Unknown(_)) => Failure::Refused(ErrorCode::RequestTimedOut),
+            (_, failure) => failure,
+        };
+        if let Some((_, answer)) = failed(&call.action, failure) {
+            self.answer_shard(call, answer);
+        }
     }
 
     /// A follower is asked whether it knows a later leader.
@@ -329,15 +374,24 @@ impl World {
             return false;
         }
         let at = self.random.below(shards.asking.len());
-        let Some(witness) = shards.asking[at].witnesses.pop() else {
+        let leader = broker_index(shards.asking[at].call.to);
+        if !self.runs(leader) {
+            return false;
+        }
+        let Some(shards) = &mut self.shard else { return false };
+        let asking = &mut shards.asking[at];
+        let Some(witness) = asking.witnesses.pop() else {
             let done = shards.asking.swap_remove(at);
-            self.answer_shard(done.call, Answer::Confirmed(Ok(())));
+            self.answer_shard(done.call, done.answer);
             return true;
         };
-        let leader_epoch = shards.asking[at].leader_epoch;
+        let leader_epoch = asking.leader_epoch;
         let broker = broker_index(witness);
+        let (from, to) = (Peer::Broker(leader), Peer::Broker(broker));
         let known = match key {
-            Some(key) if self.runs(broker) => self.local(broker, key).map(|local| local.replica.leader_epoch()),
+            Some(key) if self.runs(broker) && !self.network.is_cut(from, to) => {
+                self.local(broker, key).map(|local| local.replica.leader_epoch())
+            }
             _ => None,
         };
         let failure = match known {
@@ -347,7 +401,7 @@ impl World {
         };
         if let Some(shards) = &mut self.shard {
             let asking = shards.asking.swap_remove(at);
-            self.answer_shard(asking.call, Answer::Confirmed(Err(failure)));
+            self.not_confirmed(asking.call, failure);
         }
         true
     }

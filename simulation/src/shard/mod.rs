@@ -77,10 +77,12 @@ pub enum Answer {
     Confirmed(Result<(), Failure>),
 }
 
-/// A confirmation whose followers are being asked.
+/// A call that waits for what the leader's followers say of it.
 #[derive(Clone, Debug)]
 pub struct Asking {
     call: Call,
+    /// What its owner is told when none of them knows a later leader.
+    answer: Answer,
     leader_epoch: LeaderEpoch,
     witnesses: Vec<NodeId>,
 }
@@ -96,7 +98,7 @@ pub struct ShardWorld {
     pub late: Vec<Call>,
     /// On their way back: to whom, of which attempt.
     pub answers: Vec<(Call, Answer)>,
-    /// Confirmations under way.
+    /// Calls whose followers are being asked.
     pub asking: Vec<Asking>,
     /// Calls that wait for a high watermark, by number.
     pub waiting: Vec<(u64, Call)>,
@@ -104,6 +106,8 @@ pub struct ShardWorld {
     pub door: Option<usize>,
     /// An owner that hears nothing of the cluster.
     pub deaf: Option<usize>,
+    /// A broker that is cut off together with the deaf owner.
+    pub cut_off: Option<usize>,
     /// The client.
     pub client: ShardClient,
     waits: u64,
@@ -120,6 +124,7 @@ impl ShardWorld {
             waiting: Vec::new(),
             door: None,
             deaf: None,
+            cut_off: None,
             client: ShardClient::default(),
             waits: 0,
         }
@@ -128,6 +133,11 @@ impl ShardWorld {
 
 fn coordinator_id(index: usize) -> NodeId {
     NodeId(FIRST_COORDINATOR + index as i32)
+}
+
+/// The coordinator with an id.
+pub(crate) fn coordinator_index(id: NodeId) -> usize {
+    (id.get() - FIRST_COORDINATOR).max(0) as usize
 }
 
 impl World {
@@ -257,8 +267,11 @@ impl World {
     fn go_deaf(&mut self) {
         let (deaf, door) = (self.random.below(3), self.random.below(4));
         let (lossy, change) = (self.lossy, self.random.below(4));
+        let cut_off = self.shard.as_ref().and_then(|shards| shards.cut_off);
+        let stays_deaf = cut_off.is_some_and(|broker| !self.hears(broker));
         if let Some(shards) = &mut self.shard {
             match change {
+                0 if stays_deaf => {}
                 0 => shards.deaf = Some(deaf).filter(|deaf| *deaf < 2 && lossy),
                 1 => shards.client.quiet = deaf > 0 && lossy,
                 _ => shards.door = Some(door).filter(|door| *door < 2),
@@ -447,6 +460,17 @@ fn tell(shard: &mut Shard, attempt: u64, answer: Answer, now: Now) {
         Answer::Read(result) => shard.read(attempt, result, now),
         Answer::Appended(result) => shard.appended(attempt, result, now),
         Answer::Confirmed(result) => shard.confirmed(attempt, result, now),
+    }
+}
+
+impl Coordinator {
+    /// Whom it takes for the partition's leader; `None` if it does not take itself for the owner.
+    pub(crate) fn believed_leader(&self, index: usize) -> Option<NodeId> {
+        let assignment = self.image.shards.get(&SHARD)?;
+        let partition = self.image.topic(CONSUMER_OFFSETS_TOPIC)?.partition(SHARD.index)?;
+        partition
+            .leader
+            .filter(|_| assignment.owner == Some(coordinator_id(index)))
     }
 }
 

@@ -16,7 +16,7 @@ setup: ## What building needs (a Rust toolchain by rustup, a C compiler)
 	@command -v cc >/dev/null || { echo "a C compiler is missing: install gcc (Debian: apt-get install build-essential)" >&2; exit 1; }
 	@tools/protoc --build
 
-setup-etcd: setup ## What the tests beside the code need on top: etcd (built by Go)
+setup-etcd: setup ## What the tests beside the code need on top: etcd (built by Go), patch
 	@tools/setup etcd
 
 setup-test: setup ## What all tests need on top: etcd, kcat, the Java, Python and Go clients
@@ -80,11 +80,12 @@ test: ## Install what the tests need and run them: all that decides what lands
 	tools/timed setup make --no-print-directory setup-test
 	tools/timed lint make --no-print-directory lint
 	tools/timed unit make --no-print-directory unit
+	tools/timed mutants make --no-print-directory mutants
 	tools/timed release make --no-print-directory release
 	tools/timed e2e make --no-print-directory e2e
 	tools/timed cluster make --no-print-directory cluster-test
 	tools/timed faults make --no-print-directory short-faults
-	@echo "NOT RUN HERE: footprint (make footprint), licences and banned crates (make deny), fuzzing (make fuzz), the mutants of the simulation (make mutants), long fault runs (make faults)"
+	@echo "NOT RUN HERE: footprint (make footprint), licences and banned crates (make deny), fuzzing (make fuzz), long fault runs (make faults)"
 
 fuzz: setup ## Coverage-guided fuzzing of the decoders (nightly, cargo-fuzz); FUZZ_SECONDS a target
 	tools/fuzz

@@ -185,19 +185,7 @@ impl Plan {
             topics[0].partitions = 1;
         }
         for (weight, action) in WORK {
-            let weight = match action {
-                Action::Decide if about_shard => weight * 6,
-                Action::Image if about_shard => weight * 3,
-                Action::Produce | Action::Consume if about_shard => weight / 9,
-                // Much is judged otherwise while nothing comes in.
-                Action::Produce if random.one_in(8) => weight / 8,
-                _ => weight,
-            };
-            let weight = match random.below(4) {
-                0 => weight / 3,
-                1 => weight * 2,
-                _ => weight,
-            };
+            let weight = work(&mut random, about_shard, weight, action);
             add(weight, action);
         }
         // An owner whose partition is in trouble all the time serves nobody.
@@ -254,6 +242,23 @@ impl Plan {
         let at = random.below(self.total);
         let index = self.actions.partition_point(|(end, _)| *end <= at);
         self.actions.get(index).map_or(Action::Deliver, |(_, action)| *action)
+    }
+}
+
+/// How often what must happen does in one schedule.
+fn work(random: &mut Random, about_shard: bool, weight: usize, action: Action) -> usize {
+    let weight = match action {
+        Action::Decide if about_shard => weight * 6,
+        Action::Image if about_shard => weight * 3,
+        Action::Produce | Action::Consume if about_shard => weight / 9,
+        // Much is judged otherwise while nothing comes in.
+        Action::Produce if random.one_in(8) => weight / 8,
+        _ => weight,
+    };
+    match random.below(4) {
+        0 => weight / 3,
+        1 => weight * 2,
+        _ => weight,
     }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::raw::{Producer, Raw, batch, group_id, topic_name};
 use anyhow::{Context, ensure};
-use kafka_protocol::messages::{DeleteTopicsRequest, DescribeGroupsRequest, MetadataResponse};
+use kafka_protocol::messages::{DeleteTopicsRequest, DescribeGroupsRequest, InitProducerIdRequest, MetadataResponse};
 use kafka_protocol::records::{BatchDecodeInfo, Record};
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -154,6 +154,45 @@ impl Routed {
             let answer = self.produce(topic, partition, value);
             if let Ok((0, offset)) = answer {
                 return offset;
+            }
+            assert!(
+                Instant::now() < deadline,
+                "{topic}-{partition} takes no record within {limit:?}: {answer:?}"
+            );
+            std::thread::sleep(RETRY);
+        }
+    }
+
+    /// The same as an idempotent producer: however often it has to be sent, the record is there once.
+    ///
+    /// # Panics
+    /// As [`Routed::produce_in`].
+    pub fn produce_once_in(&mut self, topic: &str, partition: i32, value: &str, limit: Duration) -> i64 {
+        let deadline = Instant::now() + limit;
+        let request = InitProducerIdRequest::default()
+            .with_transactional_id(None)
+            .with_producer_id((-1).into());
+        let mut producer = None;
+        loop {
+            let answer = match producer {
+                None => self.any(|raw| raw.call(4, &request)).map(|answer| {
+                    producer = (answer.error_code == 0).then_some(Producer {
+                        id: answer.producer_id.0,
+                        epoch: answer.producer_epoch,
+                        sequence: 0,
+                    });
+                    (answer.error_code, -1)
+                }),
+                Some(producer) => {
+                    let records = batch(&[(None, value)], producer);
+                    self.leader(topic, partition, |raw| raw.produce(topic, partition, records.clone()))
+                }
+            };
+            match answer {
+                Ok((0, offset)) if offset >= 0 => return offset,
+                // The id is there: it is used at once.
+                Ok((0, _)) => continue,
+                _ => {}
             }
             assert!(
                 Instant::now() < deadline,

@@ -32,7 +32,7 @@ fn controllers(cluster: &Cluster) -> Vec<(Kind, usize)> {
 fn produce(raw: &mut Routed, topic: &str, partitions: i32, numbers: std::ops::Range<usize>) {
     for partition in 0..partitions {
         for number in numbers.clone() {
-            let offset = raw.produce_in(topic, partition, &format!("{topic} {partition} {number}"), WAIT);
+            let offset = raw.produce_once_in(topic, partition, &format!("{topic} {partition} {number}"), WAIT);
             assert_eq!(offset, number as i64, "{topic}-{partition}");
         }
     }

@@ -117,9 +117,9 @@ def member(bootstrap, c):
     )
     # kafka-python 3.0.12 forgets a join that ends between two polls if only news of the topic's partitions asked for it:
     # its leader then has what it needs, `need_rejoin` turns false, and the answer to the join is never looked at. So the
-    # partitions are known before the first join, and a poll is long enough for a join to end within it.
-    consumer.partitions_for_topic(c["topic"])
+    # partitions of what is subscribed are read before the first join: news of them come to those who have subscribed only.
     consumer.subscribe([c["topic"]], listener=Report())
+    consumer.topics()
     while not select.select([sys.stdin], [], [], 0)[0]:
         got = [r for batch in consumer.poll(timeout_ms=1000).values() for r in batch]
         if not got:

@@ -26,8 +26,9 @@ pub use self::recovery::{RecoveredLogs, RecoveryReport};
 
 type PartitionMap = papaya::HashMap<TopicPartition, Arc<Partition>, foldhash::fast::RandomState>;
 
-/// Threads that flush; each waits for the disk most of the time.
-const FLUSHER_THREADS: usize = 4;
+/// Threads that flush, at least and at most. As many as there are cores: with more, a partition is flushed before its next
+/// batches are there, so that each flush carries less (decision 0002).
+const FLUSHER_THREADS: (usize, usize) = (2, 4);
 /// Age of the oldest flush from which on no network worker appends.
 const STALLED_DISK: Duration = Duration::from_millis(100);
 
@@ -73,7 +74,7 @@ impl Partitions {
         let map = Arc::new(PartitionMap::default());
         // Weak: the flusher must not keep alive what it flushes.
         let on_disk = Arc::downgrade(&map);
-        let flusher = Flusher::start(Arc::clone(&recovered.log_dir), FLUSHER_THREADS, move |reason| {
+        let flusher = Flusher::start(Arc::clone(&recovered.log_dir), flusher_threads(), move |reason| {
             tracing::error!(reason, "a flush failed: all replicas on this disk are offline");
             let Some(map) = on_disk.upgrade() else { return };
             for partition in map.pin().values() {
@@ -213,4 +214,10 @@ impl Partitions {
             Arc::clone(&self.reports),
         )
     }
+}
+
+fn flusher_threads() -> usize {
+    let (least, most) = FLUSHER_THREADS;
+    let cores = std::thread::available_parallelism().map_or(least, std::num::NonZero::get);
+    cores.clamp(least, most)
 }

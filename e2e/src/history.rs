@@ -93,6 +93,12 @@ pub enum Delivery {
 }
 
 impl History {
+    /// How many records were acknowledged, with their offset or without.
+    #[must_use]
+    pub fn count_acknowledged(&self) -> u64 {
+        (self.acknowledged.len() + self.acknowledged_somewhere.len()) as u64
+    }
+
     /// Fails when a promise was broken on the way.
     ///
     /// # Panics
@@ -260,6 +266,7 @@ mod tests {
             shared.acknowledged((0, -1001), 2);
             shared.acknowledged((0, -1001), 3);
             assert!(shared.lock().wrong.is_empty());
+            assert_eq!(shared.lock().count_acknowledged(), 3);
             shared
                 .lock()
                 .check_partition(0, &log(log_of), Delivery::Once, &sent)

@@ -408,7 +408,7 @@ fn positions(consumer: &BaseConsumer<Positions>) -> MutexGuard<'_, HashMap<i32, 
 pub fn check_log(raw: &mut Routed, work: &Work, history: &History, sent: u64) {
     history.check("on the way");
     assert_eq!(
-        history.acknowledged.len() as u64,
+        history.count_acknowledged(),
         sent,
         "every record is acknowledged in the end"
     );

@@ -66,11 +66,7 @@ impl Clients {
     fn progress(&self) -> [u64; 3] {
         let history = self.load.history.lock();
         let committed = history.committed.values().sum::<i64>();
-        [
-            history.acknowledged.len() as u64,
-            committed as u64,
-            self.monitor.answers(),
-        ]
+        [history.count_acknowledged(), committed as u64, self.monitor.answers()]
     }
 }
 

@@ -198,6 +198,7 @@ impl Routed {
                 Instant::now() < deadline,
                 "{topic}-{partition} takes no record within {limit:?}: {answer:?}"
             );
+            // Another leader, or controller, needs its time.
             std::thread::sleep(RETRY);
         }
     }

@@ -108,6 +108,7 @@ impl Acknowledged {
         let deadline = Instant::now() + USABLE;
         while raw.produce(name, 0, batch(&[(None, name)], Producer::NONE))?.0 != 0 {
             ensure!(Instant::now() < deadline, "{name} cannot be written after {USABLE:?}");
+            // Nobody is told when the partition has its leader.
             std::thread::sleep(Duration::from_millis(5));
         }
         if let Some(kept) = self.kept.back_mut() {
@@ -151,6 +152,7 @@ impl Acknowledged {
             let found = loop {
                 match raw.records(name, 0) {
                     Ok(found) => break found.len() as i64,
+                    // The broker has only just started: its partitions may not be led yet.
                     Err(_) if Instant::now() < deadline => std::thread::sleep(Duration::from_millis(10)),
                     Err(error) => bail!("{name} was created, and now: {error:#}"),
                 }

@@ -204,6 +204,7 @@ async fn until(what: &str, mut holds: impl FnMut() -> bool) {
     let started = Instant::now();
     while !holds() {
         assert!(started.elapsed() < WAIT, "{what} did not come true");
+        // What is waited for tells nobody: it is looked at again.
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
 }
@@ -315,6 +316,7 @@ async fn create(link: &ControllerLink, name: &str) -> Revision {
             }
             Err(status) => assert!(started.elapsed() < WAIT, "{status}"),
         }
+        // Nobody leads yet: the next try finds out.
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }

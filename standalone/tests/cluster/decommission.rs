@@ -85,6 +85,7 @@ fn until(what: &str, mut reached: impl FnMut() -> bool) {
     let deadline = Instant::now() + LIMIT;
     while !reached() {
         assert!(Instant::now() < deadline, "not within {LIMIT:?}: {what}");
+        // A process of its own tells nobody: it is asked again.
         std::thread::sleep(Duration::from_millis(10));
     }
 }

@@ -148,6 +148,7 @@ async fn a_leadership_that_a_backup_knows_ends_with_the_restore_of_it() {
             let committed = async {
                 loop {
                     match store.commit(&leadership, put("topics/b", "on what is gone")).await {
+                        // It has just started and has no leader yet.
                         Err(CommitError::Unavailable(_)) => tokio::time::sleep(Duration::from_millis(50)).await,
                         other => break other,
                     }
